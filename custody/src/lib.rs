@@ -8,12 +8,13 @@
 //! ([`sign`]) into an [`ledger::entry`], the [`house`] decides and folds it, the [`ledger`]
 //! makes it provable, and a [`manifest`] says what was held.
 
+pub mod commit;
 pub mod digest;
+pub mod house;
 pub mod id;
 pub mod json;
-pub mod commit;
-pub mod sign;
-pub mod statement;
-pub mod house;
 pub mod ledger;
 pub mod manifest;
+pub mod sign;
+pub mod statement;
+pub mod time;

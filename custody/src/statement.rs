@@ -1,1 +1,558 @@
-//! .
+//! Statements: everything that anyone may say to the house, in one place.
+//!
+//! A statement is written as RFC 8785 JSON, signed by its author and kept verbatim as a ledger
+//! entry. It holds random ids, numbers, times and commitments; names, paths, accounts and
+//! addresses never stand in one. What a statement means is decided in [`crate::house`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    commit::Commitment,
+    digest::Digest,
+    house::{
+        act::Act, approval::Policies, claim::Matched, finding::FindingKind, hold::Target,
+        order::NewOrder, person::Role, scope::ScopeItem,
+    },
+    id::{
+        AgentId, ClaimId, CommandId, HoldId, ItemId, OrderId, PersonId, ReleaseId, RequestId,
+        SnapshotId, SubjectId, TargetId,
+    },
+    json::{self, JsonError},
+    sign::{Namespace, PublicKey},
+    time::Time,
+};
+
+/// The version of statement that this house writes and understands.
+pub const VERSION: u32 = 1;
+
+/// Who says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Author {
+    /// A person, by id.
+    Person(PersonId),
+    /// An agent, by id.
+    Agent(AgentId),
+    /// The coordinator of this log.
+    Coordinator,
+}
+
+/// The newest checkpoint its author had seen: the statement was not made before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Tree size.
+    pub size: u64,
+    /// Tree root.
+    pub root: Digest,
+}
+
+/// Where an agent's statement stands in that agent's own hash chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Rises by one with each enrolment.
+    pub epoch: u64,
+    /// Position in the epoch, from 0 without a gap.
+    pub seq: u64,
+    /// SHA-256 of the agent's previous entry bytes; of nothing for the first of an epoch.
+    pub prev: Digest,
+    /// The kernel's boot id, hashed: a monotonic clock means nothing across boots.
+    pub boot: Digest,
+    /// The monotonic clock in nanoseconds, as a decimal string.
+    pub monotonic_ns: String,
+}
+
+/// One statement: what is signed, hashed and kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
+    /// Format version, [`VERSION`].
+    pub v: u32,
+    /// The origin of the log it is meant for, so that it fits no other.
+    pub log: String,
+    /// Its own random id: sent twice, it is done once.
+    pub id: CommandId,
+    /// Who says it.
+    pub author: Author,
+    /// When its author says it was made.
+    pub time: Time,
+    /// The newest checkpoint its author had seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
+    /// For agents: its place in the agent's chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<Link>,
+    /// What is said.
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+impl Statement {
+    /// Writes the statement as the canonical text that is signed.
+    pub fn to_text(&self) -> Result<String, JsonError> {
+        json::canonical(self)
+    }
+
+    /// Reads a statement; anything but its one canonical form is refused.
+    pub fn from_text(text: &str) -> Result<Self, JsonError> {
+        json::parse(text)
+    }
+
+    /// The namespace its signature must carry.
+    pub fn namespace(&self) -> Namespace {
+        match (&self.author, &self.body) {
+            (Author::Agent(_), _) => Namespace::Agent,
+            (Author::Coordinator, _) => Namespace::Coordinator,
+            (Author::Person(_), Body::Approve(_) | Body::Reject(_)) => Namespace::Approval,
+            (Author::Person(_), _) => Namespace::Command,
+        }
+    }
+}
+
+macro_rules! bodies {
+    ($($(#[$doc:meta])* $kind:literal $variant:ident($type:ty);)*) => {
+        /// What is said, by kind.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(tag = "kind", content = "body")]
+        pub enum Body {
+            $($(#[$doc])* #[serde(rename = $kind)] $variant($type),)*
+        }
+
+        impl Body {
+            /// The kind, as it is written in the statement.
+            pub fn kind(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $kind,)* }
+            }
+
+            /// Every kind there is.
+            pub const KINDS: &'static [&'static str] = &[$($kind),*];
+        }
+    };
+}
+
+bodies! {
+    /// The coordinator opens the log: always entry 0.
+    "log.opened" LogOpened(LogOpened);
+    /// An administrator adds a person.
+    "person.add" PersonAdd(PersonAdd);
+    /// An administrator retires a person; what he signed before stays valid.
+    "person.retire" PersonRetire(PersonRetire);
+    /// An administrator invites an agent with a one-time token.
+    "agent.invite" AgentInvite(AgentInvite);
+    /// An administrator retires an agent: its certificates are refused from here on.
+    "agent.retire" AgentRetire(AgentRetire);
+    /// The coordinator enrolled an agent against its token.
+    "agent.enrolled" AgentEnrolled(AgentEnrolled);
+    /// The coordinator gave an enrolled agent a fresh certificate.
+    "agent.certified" AgentCertified(AgentCertified);
+    /// An order arrived.
+    "order.add" OrderAdd(NewOrder);
+    /// An order was renewed.
+    "order.extend" OrderExtend(OrderExtend);
+    /// An order was narrowed: these items are excluded from here on.
+    "order.narrow" OrderNarrow(OrderNarrow);
+    /// An order was withdrawn by who gave it. Nothing is freed by that alone.
+    "order.withdraw" OrderWithdraw(OrderWithdraw);
+    /// The coordinator notes that an order's clock has run out. Nothing is freed by that alone.
+    "order.expired" OrderExpired(OrderExpired);
+    /// An operator places a hold under an order.
+    "hold.place" HoldPlace(HoldPlace);
+    /// An agent has the target and is raising the hold.
+    "hold.acknowledged" HoldAcknowledged(HoldAcknowledged);
+    /// An agent raised the hold; it is not yet proved.
+    "hold.raised" HoldRaised(HoldRaised);
+    /// An agent proved the hold by attempt.
+    "hold.verified" HoldVerified(HoldProof);
+    /// An agent could not prove the hold: a writer is left or an attempt went through.
+    "hold.unproved" HoldUnproved(HoldProof);
+    /// An agent could not raise the hold.
+    "hold.failed" HoldFailed(Trouble<TargetId>);
+    /// An agent lowered a hold that the house had lifted.
+    "hold.lowered" HoldLowered(HoldLowered);
+    /// An agent or the coordinator found something that should not be.
+    "finding" Finding(Finding);
+    /// A custodian asks for snapshots of targets.
+    "snapshot.take" SnapshotTake(SnapshotTake);
+    /// An agent sealed a snapshot's manifest.
+    "snapshot.sealed" SnapshotSealed(SnapshotSealed);
+    /// An agent could not take a snapshot.
+    "snapshot.failed" SnapshotFailed(Trouble<SnapshotId>);
+    /// The coordinator holds the manifest and has recomputed its root.
+    "snapshot.received" SnapshotReceived(SnapshotReceived);
+    /// A claims officer files an owner's claim.
+    "claim.file" ClaimFile(ClaimFile);
+    /// The coordinator matched a claim against one snapshot.
+    "claim.matched" ClaimMatched(Matched);
+    /// A claims officer withdraws a claim.
+    "claim.withdraw" ClaimWithdraw(ClaimWithdraw);
+    /// Legal imports hashes that may never be released.
+    "list.import" ListImport(ListImport);
+    /// Someone asks for what needs several people.
+    "request.make" RequestMake(RequestMake);
+    /// One of several people approves a request.
+    "request.approve" Approve(Approve);
+    /// Somebody rejects a request, which ends it.
+    "request.reject" Reject(Reject);
+    /// The coordinator carries out a request whose approvals stand and whose notice is over.
+    "request.executed" RequestExecuted(RequestExecuted);
+    /// An agent packed a release and encrypted it to its owner.
+    "release.packed" ReleasePacked(ReleasePacked);
+    /// An agent could not pack a release.
+    "release.failed" ReleaseFailed(Trouble<ReleaseId>);
+    /// The coordinator holds the parcel, which is ciphertext.
+    "release.spooled" ReleaseSpooled(ReleaseSpooled);
+    /// The coordinator handed the parcel out, after checking all the rules again.
+    "release.delivered" ReleaseDelivered(ReleaseDelivered);
+    /// The coordinator refused something that outsiders should be able to see was refused.
+    "refused" Refused(Refused);
+    /// A statement under a sealed order: its place and signature are for everyone, its body
+    /// for cleared readers. Reserved; no command writes it yet.
+    "sealed" Sealed(Sealed);
+}
+
+macro_rules! body_types {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $type:ty,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name { $($(#[$fdoc])* pub $field: $type,)* }
+    )*};
+}
+
+body_types! {
+    /// Body of `log.opened`.
+    LogOpened {
+        /// The key under which the coordinator signs its own statements.
+        coordinator: PublicKey,
+        /// The first administrator.
+        person: PersonId,
+        /// His key.
+        key: PublicKey,
+        /// His name.
+        name: Commitment,
+        /// Who must agree to what.
+        policies: Policies,
+    }
+    /// Body of `person.add`.
+    PersonAdd {
+        /// The new person.
+        person: PersonId,
+        /// The key this person signs with; one key is one person.
+        key: PublicKey,
+        /// What the person may do.
+        roles: Vec<Role>,
+        /// The person's name.
+        name: Commitment,
+    }
+    /// Body of `person.retire`.
+    PersonRetire {
+        /// Who is retired.
+        person: PersonId,
+    }
+    /// Body of `agent.invite`.
+    AgentInvite {
+        /// The agent to be.
+        agent: AgentId,
+        /// SHA-256 of the token's secret.
+        token: Digest,
+        /// After this the token is refused.
+        expires: Time,
+        /// The server's name.
+        name: Commitment,
+    }
+    /// Body of `agent.retire`.
+    AgentRetire {
+        /// Which agent.
+        agent: AgentId,
+    }
+    /// Body of `agent.enrolled`.
+    AgentEnrolled {
+        /// Which agent.
+        agent: AgentId,
+        /// Its new epoch.
+        epoch: u64,
+        /// The key it signs statements with.
+        key: PublicKey,
+        /// SHA-256 of its certificate in DER form.
+        certificate: Digest,
+        /// When the certificate ends.
+        not_after: Time,
+    }
+    /// Body of `agent.certified`.
+    AgentCertified {
+        /// Which agent.
+        agent: AgentId,
+        /// SHA-256 of the new certificate in DER form.
+        certificate: Digest,
+        /// When it ends.
+        not_after: Time,
+    }
+    /// Body of `order.extend`.
+    OrderExtend {
+        /// Which order.
+        order: OrderId,
+        /// When the renewal was received.
+        received: Time,
+        /// The renewal's reference.
+        reference: Commitment,
+        /// Legal accepts a renewal beyond what the regime allows.
+        beyond_regime: bool,
+    }
+    /// Body of `order.narrow`.
+    OrderNarrow {
+        /// Which order.
+        order: OrderId,
+        /// When the change was received.
+        received: Time,
+        /// What is excluded from here on.
+        exclude: Vec<ScopeItem>,
+    }
+    /// Body of `order.withdraw`.
+    OrderWithdraw {
+        /// Which order.
+        order: OrderId,
+        /// When the withdrawal was received.
+        received: Time,
+    }
+    /// Body of `order.expired`.
+    OrderExpired {
+        /// Which order.
+        order: OrderId,
+        /// The end that has passed.
+        ended: Time,
+    }
+    /// Body of `hold.place`.
+    HoldPlace {
+        /// The new hold.
+        hold: HoldId,
+        /// The order that backs it.
+        order: OrderId,
+        /// Where it stands.
+        targets: Vec<Target>,
+    }
+    /// Body of `hold.acknowledged`.
+    HoldAcknowledged {
+        /// Which target.
+        target: TargetId,
+    }
+    /// Body of `hold.raised`.
+    HoldRaised {
+        /// Which target.
+        target: TargetId,
+        /// How it is held: `immutable-flag`, `reflink-vault` or `sealed-copy`.
+        mechanism: String,
+        /// The file system it stands on.
+        file_system: String,
+        /// What this mechanism does not prevent here, in the mechanism's own words.
+        does_not_prevent: Vec<String>,
+        /// Files held.
+        files: u64,
+        /// Folders held.
+        folders: u64,
+        /// Bytes held.
+        bytes: u64,
+    }
+    /// Body of `hold.verified` and `hold.unproved`.
+    HoldProof {
+        /// Which target.
+        target: TargetId,
+        /// Attempts that were made to change what is held.
+        attempts: u64,
+        /// Attempts that were refused.
+        refused: u64,
+        /// Writers left on held files.
+        writers: u64,
+    }
+    /// Body of `hold.lowered`.
+    HoldLowered {
+        /// Which target.
+        target: TargetId,
+        /// Files that are free now.
+        freed: u64,
+        /// Files that other reasons still hold.
+        kept: u64,
+    }
+    /// Body of `finding`.
+    Finding {
+        /// What was found.
+        what: FindingKind,
+        /// Which target it concerns.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        target: Option<TargetId>,
+        /// How many things are concerned.
+        count: u64,
+        /// Evidence: SHA-256 of entries or files concerned.
+        evidence: Vec<Digest>,
+        /// A refused entry kept whole, base64, where the finding is about one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        entry: Option<String>,
+    }
+    /// One snapshot asked for.
+    SnapshotWish {
+        /// The new snapshot.
+        snapshot: SnapshotId,
+        /// What it is taken of.
+        target: TargetId,
+    }
+    /// Body of `snapshot.take`.
+    SnapshotTake {
+        /// The snapshots, one a target.
+        snapshots: Vec<SnapshotWish>,
+    }
+    /// Body of `snapshot.sealed`.
+    SnapshotSealed {
+        /// Which snapshot.
+        snapshot: SnapshotId,
+        /// Root of the manifest's tree.
+        root: Digest,
+        /// Rows, one for each thing found.
+        rows: u64,
+        /// Bytes of the files hashed.
+        bytes: u64,
+        /// Rows that could not be read.
+        unreadable: u64,
+        /// SHA-256 of the manifest file.
+        manifest: Digest,
+        /// Its length in bytes.
+        manifest_bytes: u64,
+        /// The snapshot's salt key.
+        key: Commitment,
+        /// How the target was held while it was read.
+        mechanism: String,
+        /// Name and version of the tool.
+        tool: String,
+        /// When reading began.
+        began: Time,
+        /// When the manifest was sealed.
+        ended: Time,
+    }
+    /// Body of `snapshot.received`.
+    SnapshotReceived {
+        /// Which snapshot.
+        snapshot: SnapshotId,
+        /// The root recomputed from the manifest's leaves.
+        root: Digest,
+    }
+    /// One thing claimed.
+    ClaimItem {
+        /// Its id.
+        item: ItemId,
+        /// How it is named.
+        selector: crate::house::scope::Selector,
+        /// On which server, where the claimant knows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<AgentId>,
+        /// The account, path or hash.
+        value: Commitment,
+    }
+    /// Body of `claim.file`.
+    ClaimFile {
+        /// The new claim.
+        claim: ClaimId,
+        /// Under whose key the personal data of the claim is kept.
+        subject: SubjectId,
+        /// The owner's public encryption key.
+        recipient: Commitment,
+        /// What is claimed.
+        items: Vec<ClaimItem>,
+        /// The claimant swore to it.
+        sworn: bool,
+    }
+    /// Body of `claim.withdraw`.
+    ClaimWithdraw {
+        /// Which claim.
+        claim: ClaimId,
+    }
+    /// Body of `list.import`.
+    ListImport {
+        /// The list's name: a short code, not a person's.
+        list: String,
+        /// The legal basis: a short code.
+        basis: String,
+        /// SHA-256 values of files that may not be released, at most 500 a statement.
+        hashes: Vec<Digest>,
+    }
+    /// Body of `request.make`.
+    RequestMake {
+        /// The new request.
+        request: RequestId,
+        /// What is asked for.
+        act: Act,
+    }
+    /// Body of `request.approve`.
+    Approve {
+        /// Which request.
+        request: RequestId,
+        /// Leaf hash of the request's entry: the approval fits no other.
+        entry: Digest,
+        /// What is approved, whole, so that it was read by who signed it.
+        act: Act,
+        /// The approval counts until then.
+        expires: Time,
+    }
+    /// Body of `request.reject`.
+    Reject {
+        /// Which request.
+        request: RequestId,
+        /// Leaf hash of the request's entry.
+        entry: Digest,
+    }
+    /// Body of `request.executed`.
+    RequestExecuted {
+        /// Which request.
+        request: RequestId,
+        /// Size of the signed checkpoint that covers the approvals.
+        checkpoint: u64,
+    }
+    /// Body of `release.packed`.
+    ReleasePacked {
+        /// Which release.
+        release: ReleaseId,
+        /// SHA-256 of the encrypted parcel.
+        parcel: Digest,
+        /// Its length in bytes.
+        bytes: u64,
+        /// Files inside, each re-hashed against the manifest.
+        files: u64,
+    }
+    /// Body of `release.spooled`.
+    ReleaseSpooled {
+        /// Which release.
+        release: ReleaseId,
+    }
+    /// Body of `release.delivered`.
+    ReleaseDelivered {
+        /// Which release.
+        release: ReleaseId,
+        /// Who fetched it.
+        to: PersonId,
+    }
+    /// Body of `refused`.
+    Refused {
+        /// The rule that said no.
+        rule: String,
+        /// The kind of statement or call that was refused.
+        what: String,
+        /// Who tried, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Author>,
+        /// SHA-256 of what was refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        statement: Option<Digest>,
+    }
+    /// Body of `sealed`.
+    Sealed {
+        /// The visibility class whose key opens the body.
+        class: String,
+        /// The encrypted body, base64, padded to steps of 1 KiB.
+        ciphertext: String,
+    }
+}
+
+/// Body of the `….failed` kinds: what could not be done, and a word for why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trouble<Id> {
+    /// What it concerns.
+    pub id: Id,
+    /// Why, as a short machine word such as `not-found` or `no-space`; never a path.
+    pub reason: String,
+}

@@ -1,0 +1,61 @@
+//! Agents: the storage servers, their keys, certificates and place in their own chains.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    commit::Commitment, digest::Digest, id::AgentId, ledger::chain::ChainHead, sign::PublicKey,
+    time::Time,
+};
+
+/// An agent as the house knows one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// The id.
+    pub id: AgentId,
+    /// The server's name, opened elsewhere.
+    pub name: Commitment,
+    /// The open invitation, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invitation: Option<Invitation>,
+    /// What enrolment gave it, once enrolled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolment: Option<Enrolment>,
+    /// Retired agents are refused at the door.
+    pub retired: bool,
+    /// Index of the entry that invited it.
+    pub entry: u64,
+}
+
+/// A one-time token that has not been used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invitation {
+    /// SHA-256 of the token's secret.
+    pub token: Digest,
+    /// After this it is refused.
+    pub expires: Time,
+}
+
+/// An enrolled agent's key, certificates and chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enrolment {
+    /// The key it signs statements with.
+    pub key: PublicKey,
+    /// The newest certificates, at most two so that rotation overlaps: SHA-256 of the DER
+    /// form and the end of each.
+    pub certificates: Vec<(Digest, Time)>,
+    /// Where its chain stands.
+    pub head: ChainHead,
+}
+
+impl Agent {
+    /// Whether a peer that shows this certificate is this agent, now.
+    pub fn admits(&self, certificate: &Digest, now: Time) -> bool {
+        !self.retired
+            && self.enrolment.as_ref().is_some_and(|enrolment| {
+                enrolment
+                    .certificates
+                    .iter()
+                    .any(|(known, end)| known == certificate && now < *end)
+            })
+    }
+}

@@ -1,0 +1,110 @@
+//! Holds: a set of reasons, each backed by one order, on targets that agents enforce.
+
+use serde::{Deserialize, Serialize};
+
+use super::regime::Holding;
+use crate::{
+    commit::Commitment,
+    id::{AgentId, HoldId, ItemId, OrderId, RequestId, TargetId},
+};
+
+/// The most targets one statement may place.
+pub const MOST_TARGETS: usize = 300;
+
+/// One place that a hold is to stand on, as it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// Its id.
+    pub target: TargetId,
+    /// The scope item of the order that it comes from.
+    pub item: ItemId,
+    /// On which server.
+    pub agent: AgentId,
+    /// Where: an absolute path.
+    pub path: Commitment,
+}
+
+/// Where a target stands. Only `Verified` may be called held without a warning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Asked for; its agent has not answered. It may not be held at all.
+    Requested,
+    /// Its agent has it and is raising it, or has raised it and has not proved it.
+    Acknowledged,
+    /// Its agent tried to write, rename and unlink, and was refused each time.
+    Verified,
+    /// It was held, and something is not as it was.
+    Drifted,
+    /// Its agent could not raise it; it is tried again when the agent comes back.
+    Failed,
+    /// Lifted by approvals; its agent has not lowered it yet.
+    Lifting,
+    /// Free of this reason.
+    Lifted,
+}
+
+impl State {
+    /// Whether this reason still holds.
+    pub const fn holds(self) -> bool {
+        !matches!(self, State::Lifting | State::Lifted)
+    }
+}
+
+/// How an agent holds a target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Means {
+    /// `immutable-flag`, `reflink-vault` or `sealed-copy`.
+    pub mechanism: String,
+    /// The file system.
+    pub file_system: String,
+    /// What it does not prevent.
+    pub does_not_prevent: Vec<String>,
+    /// Files held.
+    pub files: u64,
+    /// Folders held.
+    pub folders: u64,
+    /// Bytes held.
+    pub bytes: u64,
+}
+
+/// A target as the house knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldTarget {
+    /// As it was asked for.
+    #[serde(flatten)]
+    pub wish: Target,
+    /// The hold it belongs to.
+    pub hold: HoldId,
+    /// What the hold does.
+    pub holding: Holding,
+    /// Where it stands.
+    pub state: State,
+    /// How it is held, once raised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub means: Option<Means>,
+    /// The last trouble, in a word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// Writers left at the last proof.
+    pub writers: u64,
+    /// Index of the entry that last changed it.
+    pub changed: u64,
+}
+
+/// A hold: one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Its id.
+    pub id: HoldId,
+    /// The order behind it.
+    pub order: OrderId,
+    /// Its targets.
+    pub targets: Vec<TargetId>,
+    /// The request that lifted it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifted_by: Option<RequestId>,
+    /// Index of the entry that placed it.
+    pub entry: u64,
+}
