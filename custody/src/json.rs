@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn only_the_canonical_spelling_is_read() {
-        assert_eq!(parse::<Value>(r#"{"a":1,"b":[true,"x"]}"#).is_ok(), true);
+        assert!(parse::<Value>(r#"{"a":1,"b":[true,"x"]}"#).is_ok());
         for text in [
             r#"{"b":1,"a":1}"#,
             r#"{"a": 1}"#,

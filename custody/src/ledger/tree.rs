@@ -302,3 +302,70 @@ pub fn verify_consistency(
         _ => Err(ProofError::Length),
     }
 }
+
+/// Gathers, in one pass over all leaves, just the nodes that the proofs of some leaves need:
+/// memory grows with the leaves that are proved, not with the tree.
+#[derive(Debug)]
+pub struct Sieve {
+    size: u64,
+    wanted: std::collections::BTreeMap<(u32, u64), Option<Digest>>,
+    peaks: Vec<Digest>,
+    pushed: u64,
+}
+
+impl Sieve {
+    /// Prepares for the proofs of these leaves in a tree of that size.
+    pub fn new(size: u64, leaves: impl Iterator<Item = u64>) -> Self {
+        struct Wishes(std::cell::RefCell<std::collections::BTreeMap<(u32, u64), Option<Digest>>>);
+        impl Nodes for Wishes {
+            fn node(&self, level: u32, index: u64) -> Option<Digest> {
+                self.0.borrow_mut().insert((level, index), None);
+                Some(empty_root())
+            }
+        }
+        let wishes = Wishes(std::cell::RefCell::default());
+        for leaf in leaves {
+            // Only which nodes are asked for matters here.
+            let _ = inclusion_proof(&wishes, leaf, size);
+        }
+        Self {
+            size,
+            wanted: wishes.0.into_inner(),
+            peaks: Vec::new(),
+            pushed: 0,
+        }
+    }
+
+    /// Adds the next leaf by its hash.
+    pub fn push(&mut self, leaf: Digest) {
+        let (mut level, mut hash, mut index) = (0, leaf, self.pushed);
+        self.note(level, index, hash);
+        for _ in 0..self.pushed.trailing_ones() {
+            if let Some(left) = self.peaks.pop() {
+                hash = node_hash(&left, &hash);
+                level += 1;
+                index >>= 1;
+                self.note(level, index, hash);
+            }
+        }
+        self.peaks.push(hash);
+        self.pushed += 1;
+    }
+
+    fn note(&mut self, level: u32, index: u64, hash: Digest) {
+        if let Some(slot) = self.wanted.get_mut(&(level, index)) {
+            *slot = Some(hash);
+        }
+    }
+
+    /// The proof of one of the leaves, once all were added.
+    pub fn proof(&self, leaf: u64) -> Option<Vec<Digest>> {
+        inclusion_proof(self, leaf, self.size)
+    }
+}
+
+impl Nodes for Sieve {
+    fn node(&self, level: u32, index: u64) -> Option<Digest> {
+        *self.wanted.get(&(level, index))?
+    }
+}

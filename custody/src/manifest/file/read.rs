@@ -1,0 +1,317 @@
+//! Reading a manifest in one pass, and checking it against the root that was signed.
+
+use std::fs::File;
+
+use parquet::{
+    basic::Type,
+    column::reader::ColumnReader,
+    data_type::{ByteArray, FixedLenByteArray},
+    file::reader::{FileReader, RowGroupReader, SerializedFileReader},
+};
+
+use super::{FORMAT, GROUP, ManifestError, SCHEMA, Stored};
+use crate::{
+    digest::Digest,
+    ledger::tree::Frontier,
+    manifest::{
+        leaf::{self, SnapshotKey},
+        row::{Kind, Row, Status},
+    },
+};
+
+/// Reads stored rows in order, a row group at a time.
+pub struct Reader {
+    file: SerializedFileReader<File>,
+    group: usize,
+    rows: std::vec::IntoIter<Stored>,
+}
+
+impl Reader {
+    /// Opens a manifest and checks that it is one.
+    pub fn open(file: File) -> Result<Self, ManifestError> {
+        let file = SerializedFileReader::new(file)?;
+        let about = file.metadata().file_metadata();
+        let format = about.key_value_metadata().and_then(|notes| {
+            notes
+                .iter()
+                .find(|note| note.key == "holdfast.format")?
+                .value
+                .clone()
+        });
+        if format.as_deref() != Some(FORMAT) {
+            return Err(ManifestError::Shape("it has another format or none"));
+        }
+        let expected = parquet::schema::parser::parse_message_type(SCHEMA)?;
+        if about.schema() != &expected {
+            return Err(ManifestError::Shape("its columns are others"));
+        }
+        if file
+            .metadata()
+            .row_groups()
+            .iter()
+            .any(|group| usize::try_from(group.num_rows()).is_err_or_over(GROUP))
+        {
+            return Err(ManifestError::Shape("a row group is too large"));
+        }
+        Ok(Self {
+            file,
+            group: 0,
+            rows: Vec::new().into_iter(),
+        })
+    }
+
+    /// How many rows the file says it has.
+    pub fn rows(&self) -> u64 {
+        u64::try_from(self.file.metadata().file_metadata().num_rows()).unwrap_or(0)
+    }
+
+    /// A note of the file's metadata.
+    pub fn about(&self, key: &str) -> Option<String> {
+        let notes = self.file.metadata().file_metadata().key_value_metadata()?;
+        notes.iter().find(|note| note.key == key)?.value.clone()
+    }
+
+    fn next_group(&mut self) -> Result<bool, ManifestError> {
+        if self.group == self.file.num_row_groups() {
+            return Ok(false);
+        }
+        let group = self.file.get_row_group(self.group)?;
+        self.group += 1;
+        self.rows = read_group(group.as_ref())?.into_iter();
+        Ok(true)
+    }
+}
+
+trait Over {
+    fn is_err_or_over(self, most: usize) -> bool;
+}
+
+impl<E> Over for Result<usize, E> {
+    fn is_err_or_over(self, most: usize) -> bool {
+        self.map_or(true, |count| count > most)
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<Stored, ManifestError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(row) = self.rows.next() {
+                return Some(Ok(row));
+            }
+            match self.next_group() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => {
+                    self.group = self.file.num_row_groups();
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
+/// The values of one column of a row group, `None` where absent.
+struct Columns<'a> {
+    group: &'a dyn RowGroupReader,
+    count: usize,
+    next: usize,
+}
+
+macro_rules! read_column {
+    ($self:expr, $variant:ident, $value:ty) => {{
+        let column = $self.group.get_column_reader($self.next)?;
+        $self.next += 1;
+        let ColumnReader::$variant(mut reader) = column else {
+            return Err(ManifestError::Shape("a column has another type"));
+        };
+        let (mut values, mut levels): (Vec<$value>, Vec<i16>) = (Vec::new(), Vec::new());
+        while levels.len() < $self.count {
+            let left = $self.count - levels.len();
+            let before = values.len();
+            let (records, _, _) =
+                reader.read_records(left, Some(&mut levels), None, &mut values)?;
+            if records == 0 {
+                return Err(ManifestError::Shape("a column is cut off"));
+            }
+            // A required column has no levels: every value is there.
+            levels.resize(levels.len().max(before + records).max(values.len()), 1);
+        }
+        let mut values = values.into_iter();
+        let rows = levels
+            .into_iter()
+            .map(|level| match level {
+                0 => Ok(None),
+                _ => values
+                    .next()
+                    .map(Some)
+                    .ok_or(ManifestError::Shape("a value is missing")),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(rows.into_iter())
+    }};
+}
+
+impl Columns<'_> {
+    fn longs(&mut self) -> Result<std::vec::IntoIter<Option<i64>>, ManifestError> {
+        read_column!(self, Int64ColumnReader, i64)
+    }
+    fn ints(&mut self) -> Result<std::vec::IntoIter<Option<i32>>, ManifestError> {
+        read_column!(self, Int32ColumnReader, i32)
+    }
+    fn arrays(&mut self) -> Result<std::vec::IntoIter<Option<ByteArray>>, ManifestError> {
+        read_column!(self, ByteArrayColumnReader, ByteArray)
+    }
+    fn hashes(&mut self) -> Result<std::vec::IntoIter<Option<FixedLenByteArray>>, ManifestError> {
+        read_column!(self, FixedLenByteArrayColumnReader, FixedLenByteArray)
+    }
+}
+
+fn digest(value: &FixedLenByteArray) -> Result<Digest, ManifestError> {
+    let bytes = value.data().try_into();
+    bytes
+        .map(Digest::from_bytes)
+        .map_err(|_| ManifestError::Shape("a hash has not 32 bytes"))
+}
+
+fn read_group(group: &dyn RowGroupReader) -> Result<Vec<Stored>, ManifestError> {
+    debug_assert_eq!(group.metadata().column(0).column_type(), Type::INT64);
+    let count = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
+    let mut columns = Columns {
+        group,
+        count,
+        next: 0,
+    };
+    let mut index = columns.longs()?;
+    let (mut path, mut kind) = (columns.arrays()?, columns.arrays()?);
+    let (mut size, mut sha256) = (columns.longs()?, columns.hashes()?);
+    let (mut mtime, mut ctime) = (columns.longs()?, columns.longs()?);
+    let (mut mode, mut uid, mut gid) = (columns.ints()?, columns.ints()?, columns.ints()?);
+    let (mut nlink, mut inode) = (columns.longs()?, columns.longs()?);
+    let (mut target, mut xattrs) = (columns.arrays()?, columns.arrays()?);
+    let mut holes = columns.longs()?;
+    let (mut status, mut reason) = (columns.arrays()?, columns.arrays()?);
+    let mut leaf = columns.hashes()?;
+
+    let absent = ManifestError::Shape("a row is half erased");
+    let mut rows = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (Some(at), Some(hash)) = (index.next().flatten(), leaf.next().flatten()) else {
+            return Err(absent);
+        };
+        let at = at.cast_unsigned();
+        let (path, kind, status) = (
+            path.next().flatten(),
+            kind.next().flatten(),
+            status.next().flatten(),
+        );
+        let word = |value: Option<i64>| value.unwrap_or(0);
+        let small = |value: Option<i32>| value.unwrap_or(0).cast_unsigned();
+        let bytes = |value: Option<ByteArray>| value.map(|value| value.data().to_vec());
+        let (size, sha256) = (word(size.next().flatten()), sha256.next().flatten());
+        let (mtime_ns, ctime_ns) = (word(mtime.next().flatten()), word(ctime.next().flatten()));
+        let mode = small(mode.next().flatten());
+        let (uid, gid) = (small(uid.next().flatten()), small(gid.next().flatten()));
+        let (nlink, inode) = (word(nlink.next().flatten()), word(inode.next().flatten()));
+        let (target, xattrs) = (
+            bytes(target.next().flatten()),
+            bytes(xattrs.next().flatten()),
+        );
+        let holes = word(holes.next().flatten());
+        let reason = reason.next().flatten();
+        let row = match (path, kind, status) {
+            (Some(path), Some(kind), Some(status)) => Some(Row {
+                index: at,
+                path: path.data().to_vec(),
+                kind: Kind::from_word(kind.data())
+                    .ok_or(ManifestError::Shape("a kind is not understood"))?,
+                size: size.cast_unsigned(),
+                sha256: sha256.as_ref().map(digest).transpose()?,
+                mtime_ns,
+                ctime_ns,
+                mode,
+                uid,
+                gid,
+                nlink: nlink.cast_unsigned(),
+                inode: inode.cast_unsigned(),
+                target,
+                xattrs,
+                holes: holes.cast_unsigned(),
+                status: Status::from_word(status.data())
+                    .ok_or(ManifestError::Shape("a status is not understood"))?,
+                reason: reason.map(|r| String::from_utf8_lossy(r.data()).into_owned()),
+            }),
+            (None, None, None) => None,
+            _ => return Err(absent),
+        };
+        rows.push(Stored {
+            index: at,
+            row,
+            leaf: digest(&hash)?,
+        });
+    }
+    Ok(rows)
+}
+
+/// What a whole manifest came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Rows.
+    pub rows: u64,
+    /// Rows of which only the leaf is left.
+    pub erased: u64,
+    /// Bytes of the files that were read.
+    pub bytes: u64,
+    /// Rows that could not be read.
+    pub unreadable: u64,
+    /// Whether each row was recomputed from its fields, with the salt key.
+    pub recomputed: bool,
+}
+
+/// Checks a manifest against a root in one pass. With the snapshot's salt key every leaf is
+/// recomputed from its row; without it the leaves alone are checked against the root.
+pub fn check(
+    reader: Reader,
+    key: Option<&SnapshotKey>,
+    expected: &Digest,
+) -> Result<Checked, ManifestError> {
+    let mut frontier = Frontier::new();
+    let mut found = Checked {
+        recomputed: key.is_some(),
+        ..Checked::default()
+    };
+    for stored in reader {
+        let stored = stored?;
+        let at = frontier.size();
+        if stored.index != at {
+            return Err(ManifestError::Order {
+                at,
+                says: stored.index,
+            });
+        }
+        match &stored.row {
+            None => found.erased += 1,
+            Some(row) => {
+                let right =
+                    key.is_none_or(|key| leaf::leaf_hash(row, &key.salt_row(at)) == stored.leaf);
+                if !right {
+                    return Err(ManifestError::Leaf(at));
+                }
+                found.unreadable += u64::from(row.status == Status::Unreadable);
+                found.bytes += row.sha256.map_or(0, |_| row.size);
+            }
+        }
+        frontier.push(stored.leaf);
+    }
+    found.rows = frontier.size();
+    let root = frontier.root();
+    if root != *expected {
+        return Err(ManifestError::Root {
+            rows: found.rows,
+            found: root,
+            expected: *expected,
+        });
+    }
+    Ok(found)
+}
