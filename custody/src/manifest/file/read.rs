@@ -49,7 +49,7 @@ impl Reader {
             .metadata()
             .row_groups()
             .iter()
-            .any(|group| usize::try_from(group.num_rows()).is_err_or_over(GROUP))
+            .any(|group| usize::try_from(group.num_rows()).map_or(true, |count| count > GROUP))
         {
             return Err(ManifestError::Shape("a row group is too large"));
         }
@@ -79,16 +79,6 @@ impl Reader {
         self.group += 1;
         self.rows = read_group(group.as_ref())?.into_iter();
         Ok(true)
-    }
-}
-
-trait Over {
-    fn is_err_or_over(self, most: usize) -> bool;
-}
-
-impl<E> Over for Result<usize, E> {
-    fn is_err_or_over(self, most: usize) -> bool {
-        self.map_or(true, |count| count > most)
     }
 }
 

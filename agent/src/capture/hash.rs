@@ -1,0 +1,331 @@
+//! Reads one thing and makes its row: content hashed once, oddities said.
+
+use std::{
+    collections::HashMap,
+    io::Read as _,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{Mutex, PoisonError},
+};
+
+use custody::{
+    digest::Digest,
+    manifest::row::{Kind, Row, Status},
+};
+use rustix::{
+    fs::{OFlags, SeekFrom, Stat, fgetxattr, flistxattr, fstat, readlinkat, seek},
+    io::Errno,
+};
+use sha2::{Digest as _, Sha256};
+
+use super::walk::{Place, Step, errno_word, kind_of_stat};
+
+/// How much is read at a time: small enough to stay in a core's cache.
+pub const BUFFER: usize = 256 * 1024;
+/// The most bytes of extended attributes that a row carries.
+const MOST_XATTRS: usize = 64 * 1024;
+/// The most inodes with several names that are remembered.
+const MOST_LINKS: usize = 65_536;
+
+/// Remembers inodes with several names, so that their content is read once.
+#[derive(Default)]
+pub struct Links(Mutex<HashMap<(u64, u64), Known>>);
+
+/// What is remembered of an inode: when it was so, its hash and its holes.
+type Known = (Stamp, Digest, u64);
+
+/// What must stay the same for a content to be the same.
+type Stamp = (i64, i64, i64);
+
+fn stamp(stat: &Stat) -> Stamp {
+    (
+        stat.st_size,
+        nanos(stat.st_mtime, stat.st_mtime_nsec),
+        nanos(stat.st_ctime, stat.st_ctime_nsec),
+    )
+}
+
+fn nanos(seconds: i64, nanoseconds: impl TryInto<i64>) -> i64 {
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(nanoseconds.try_into().unwrap_or(0))
+}
+
+/// The row of what was looked at, without content.
+pub fn row_of(index: u64, path: Vec<u8>, stat: &Stat) -> Row {
+    let kind = kind_of_stat(stat);
+    Row {
+        kind,
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        mtime_ns: nanos(stat.st_mtime, stat.st_mtime_nsec),
+        ctime_ns: nanos(stat.st_ctime, stat.st_ctime_nsec),
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        nlink: stat.st_nlink,
+        inode: stat.st_ino,
+        status: match kind {
+            Kind::File | Kind::Folder | Kind::Symlink => Status::Read,
+            _ => Status::NotOpened,
+        },
+        reason: None,
+        ..Row::unknown(index, path, "")
+    }
+}
+
+/// Makes the row of a step of a walk.
+pub fn read(step: &Step, index: u64, links: &Links, buffer: &mut [u8]) -> Row {
+    if let Some(trouble) = step.trouble {
+        let mut row = match &step.stat {
+            Some(stat) => row_of(index, step.path.clone(), stat),
+            None => match step.place.stat() {
+                Ok(stat) if trouble != super::walk::Trouble::Moved => {
+                    row_of(index, step.path.clone(), &stat)
+                }
+                _ => Row::unknown(index, step.path.clone(), ""),
+            },
+        };
+        row.status = Status::Unreadable;
+        if trouble == super::walk::Trouble::Excluded {
+            row.status = Status::NotOpened;
+        }
+        row.reason = Some(trouble.word());
+        return row;
+    }
+    match step.kind {
+        Kind::File => file(step, index, links, buffer),
+        Kind::Folder => folder(step, index),
+        kind => other(step, index, kind),
+    }
+}
+
+fn unreadable(step: &Step, index: u64, errno: Errno) -> Row {
+    let mut row = match step.place.stat() {
+        Ok(stat) => row_of(index, step.path.clone(), &stat),
+        Err(_) => Row::unknown(index, step.path.clone(), ""),
+    };
+    row.status = Status::Unreadable;
+    row.reason = Some(errno_word(errno));
+    row
+}
+
+fn folder(step: &Step, index: u64) -> Row {
+    let Some(stat) = &step.stat else {
+        return unreadable(step, index, Errno::NOENT);
+    };
+    let mut row = row_of(index, step.path.clone(), stat);
+    if let Some(fd) = &step.folder {
+        row.xattrs = xattrs(fd.as_fd());
+    }
+    row
+}
+
+fn other(step: &Step, index: u64, kind: Kind) -> Row {
+    let stat = match step.stat.map_or_else(|| step.place.stat(), Ok) {
+        Ok(stat) => stat,
+        Err(errno) => return unreadable(step, index, errno),
+    };
+    let mut row = row_of(index, step.path.clone(), &stat);
+    if kind == Kind::Mount {
+        row.kind = Kind::Mount;
+        row.status = Status::NotOpened;
+        row.reason = Some("other-file-system".to_owned());
+    }
+    if row.kind == Kind::Symlink {
+        match readlinkat(&step.place.parent, step.place.name.as_slice(), Vec::new()) {
+            Ok(target) => row.target = Some(target.into_bytes()),
+            Err(errno) => return unreadable(step, index, errno),
+        }
+    }
+    row
+}
+
+/// Opens a file for reading without changing its access time where the kernel allows that.
+pub fn open_file(place: &Place) -> Result<(OwnedFd, Stat), Errno> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = match place.open(flags | OFlags::NOATIME) {
+        Err(Errno::PERM) => place.open(flags)?,
+        opened => opened?,
+    };
+    let stat = fstat(&fd)?;
+    Ok((fd, stat))
+}
+
+fn file(step: &Step, index: u64, links: &Links, buffer: &mut [u8]) -> Row {
+    let (fd, before) = match open_file(&step.place) {
+        Ok(opened) => opened,
+        Err(errno) => return unreadable(step, index, errno),
+    };
+    let mut row = row_of(index, step.path.clone(), &before);
+    if row.kind != Kind::File {
+        // It was a file when its folder was listed: someone put another thing in its place.
+        row.status = Status::Unreadable;
+        row.reason = Some("replaced-while-walking".to_owned());
+        return row;
+    }
+    row.xattrs = xattrs(fd.as_fd());
+    let identity = (before.st_dev, before.st_ino);
+    let known = (row.nlink > 1).then(|| {
+        links
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&identity)
+            .copied()
+    });
+    if let Some((stamped, digest, holes)) = known.flatten()
+        && stamped == stamp(&before)
+    {
+        row.sha256 = Some(digest);
+        row.holes = holes;
+        return row;
+    }
+    let sparse = before.st_blocks.saturating_mul(512) < before.st_size;
+    let hashed = if sparse {
+        hash_sparse(fd, buffer)
+    } else {
+        hash(fd, buffer).map(|h| (h, 0))
+    };
+    let ((digest, length, fd), holes) = match hashed {
+        Ok(hashed) => hashed,
+        Err(errno) => {
+            row.status = Status::Unreadable;
+            row.reason = Some(errno_word(errno));
+            return row;
+        }
+    };
+    row.sha256 = Some(digest);
+    row.holes = holes;
+    match fstat(&fd) {
+        Ok(after) if stamp(&after) == stamp(&before) && length == row.size => {
+            if row.nlink > 1 {
+                let mut links = links.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if links.len() < MOST_LINKS {
+                    links.insert(identity, (stamp(&before), digest, holes));
+                }
+            }
+        }
+        Ok(_) => {
+            row.size = length;
+            row.status = Status::Changed;
+            row.reason = Some("changed-while-read".to_owned());
+        }
+        Err(errno) => {
+            row.status = Status::Unreadable;
+            row.reason = Some(errno_word(errno));
+        }
+    }
+    row
+}
+
+type Hashed = (Digest, u64, OwnedFd);
+
+fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+fn hash(fd: OwnedFd, buffer: &mut [u8]) -> Result<Hashed, Errno> {
+    let mut file = std::fs::File::from(fd);
+    let (mut hasher, mut length) = (Sha256::new(), 0);
+    loop {
+        match file.read(buffer) {
+            Ok(0) => break,
+            Ok(count) => {
+                hasher.update(&buffer[..count]);
+                length += count as u64;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(errno(&error)),
+        }
+    }
+    Ok((
+        Digest::from_bytes(hasher.finalize().into()),
+        length,
+        file.into(),
+    ))
+}
+
+/// Hashes a file with holes: the zeros of a hole are hashed without being read.
+fn hash_sparse(fd: OwnedFd, buffer: &mut [u8]) -> Result<(Hashed, u64), Errno> {
+    static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+    let end = u64::try_from(fstat(&fd)?.st_size).unwrap_or(0);
+    let file = std::fs::File::from(fd);
+    let (mut hasher, mut at, mut holes) = (Sha256::new(), 0, 0);
+    while at < end {
+        let data = match seek(&file, SeekFrom::Data(at)) {
+            Ok(data) => data.min(end),
+            Err(Errno::NXIO) => end,
+            Err(errno) => return Err(errno),
+        };
+        holes += data - at;
+        while at < data {
+            let count = (data - at).min(ZEROS.len() as u64);
+            hasher.update(&ZEROS[..usize::try_from(count).unwrap_or(0)]);
+            at += count;
+        }
+        if at == end {
+            break;
+        }
+        let until = seek(&file, SeekFrom::Hole(at))?.min(end);
+        while at < until {
+            let want = usize::try_from(until - at)
+                .unwrap_or(buffer.len())
+                .min(buffer.len());
+            use std::os::unix::fs::FileExt as _;
+            match file.read_at(&mut buffer[..want], at) {
+                Ok(0) => {
+                    return Ok((
+                        (
+                            Digest::from_bytes(hasher.finalize().into()),
+                            at,
+                            file.into(),
+                        ),
+                        holes,
+                    ));
+                }
+                Ok(count) => {
+                    hasher.update(&buffer[..count]);
+                    at += count as u64;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(errno(&error)),
+            }
+        }
+    }
+    Ok((
+        (
+            Digest::from_bytes(hasher.finalize().into()),
+            at,
+            file.into(),
+        ),
+        holes,
+    ))
+}
+
+/// The extended attributes in the manifest's encoding; `None` where there are none.
+pub fn xattrs(fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
+    let mut list = [0_u8; 4096];
+    let length = flistxattr(fd, &mut list[..]).ok()?;
+    if length == 0 {
+        return None;
+    }
+    let mut names: Vec<&[u8]> = list[..length]
+        .split(|&b| b == 0)
+        .filter(|n| !n.is_empty())
+        .collect();
+    names.sort_unstable();
+    let mut out = Vec::new();
+    let mut value = vec![0_u8; MOST_XATTRS];
+    for name in names {
+        let Ok(length) = fgetxattr(fd, name, &mut value[..]) else {
+            continue;
+        };
+        if out.len() + name.len() + length + 8 > MOST_XATTRS {
+            break;
+        }
+        for part in [name, &value[..length]] {
+            out.extend_from_slice(&u32::try_from(part.len()).unwrap_or(0).to_be_bytes());
+            out.extend_from_slice(part);
+        }
+    }
+    Some(out)
+}

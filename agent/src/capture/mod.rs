@@ -1,0 +1,6 @@
+//! Capture: reads a held tree once and seals its manifest.
+
+pub mod hash;
+pub mod origins;
+pub mod seal;
+pub mod walk;
