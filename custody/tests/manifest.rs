@@ -29,10 +29,10 @@ fn row(index: u64) -> Row {
         gid: u32::MAX,
         nlink: 1,
         inode: u64::MAX - index,
-        target: (index % 3 == 0).then(|| b"to".to_vec()),
-        xattrs: (index % 5 == 0).then(|| vec![0, 1, 2]),
+        target: index.is_multiple_of(3).then(|| b"to".to_vec()),
+        xattrs: index.is_multiple_of(5).then(|| vec![0, 1, 2]),
         status: Status::Read,
-        reason: (index % 7 == 0).then(|| "EIO".to_owned()),
+        reason: index.is_multiple_of(7).then(|| "EIO".to_owned()),
         holes: 4096,
         ..Row::unknown(index, path, "none")
     }
@@ -102,12 +102,14 @@ fn a_file_that_is_cut_off_or_changed_never_passes_as_the_manifest() {
     assert!(!passes(&changed), "a changed hash");
 }
 
+type Change = Box<dyn Fn(&mut Row)>;
+
 #[test]
 fn any_changed_field_changes_the_leaf() {
     let key = SnapshotKey::from_random([9; 32]);
     let salt = key.salt_row(4);
     let right = leaf::leaf_hash(&row(4), &salt);
-    let mut changes: Vec<Box<dyn Fn(&mut Row)>> = vec![
+    let mut changes: Vec<Change> = vec![
         Box::new(|r| r.path.push(1)),
         Box::new(|r| r.kind = Kind::Folder),
         Box::new(|r| r.size += 1),
