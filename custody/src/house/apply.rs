@@ -44,12 +44,16 @@ pub fn apply(house: &mut House, accepted: Accepted, index: u64) -> Changes {
         leaf,
         entry,
         agent,
+        void,
     } = accepted;
     if let (Author::Agent(id), Some(link)) = (&statement.author, &statement.link)
         && let Some(enrolment) = house.agents.get_mut(id).and_then(|a| a.enrolment.as_mut())
     {
         enrolment.head = chain::next(link, entry);
         changes.note("agents", id);
+    }
+    if void.is_some() {
+        return changes;
     }
     let author = statement.author;
     match statement.body {

@@ -42,12 +42,20 @@ pub struct Accepted {
     pub(super) entry: Digest,
     /// For a release that is carried out: the agent that has the bytes.
     pub(super) agent: Option<AgentId>,
+    /// For an agent's statement that a rule turned down: the rule. It stands in the log, for the
+    /// agent's chain has no gaps, and changes nothing else.
+    pub(super) void: Option<Refusal>,
 }
 
 impl Accepted {
     /// The statement.
     pub fn statement(&self) -> &Statement {
         &self.statement
+    }
+
+    /// Why an agent's statement is recorded without effect, if it is.
+    pub fn void(&self) -> Option<&Refusal> {
+        self.void.as_ref()
     }
 }
 
@@ -150,17 +158,22 @@ pub fn decide(house: &House, statement: Statement, context: &Context) -> Result<
             "Check which coordinator the profile names",
         ));
     }
-    let agent = match &statement.author {
-        Author::Person(id) => by_person(house, id, &statement, context).map(|()| None)?,
-        Author::Agent(id) => by_agent(house, id, &statement, context).map(|()| None)?,
-        Author::Coordinator => by_coordinator(house, &statement, context)?,
-    };
+    let (mut agent, mut void) = (None, None);
+    match &statement.author {
+        Author::Person(id) => by_person(house, id, &statement, context)?,
+        Author::Agent(id) => {
+            follows(house, id, &statement, context)?;
+            void = by_agent(house, id, &statement).err();
+        }
+        Author::Coordinator => agent = by_coordinator(house, &statement, context)?,
+    }
     Ok(Accepted {
         statement,
         received: context.received,
         leaf: context.leaf,
         entry: context.entry,
         agent,
+        void,
     })
 }
 
@@ -568,7 +581,8 @@ fn check_act(
     }
 }
 
-fn by_agent(
+/// Whether an agent's statement is the next of its chain. Only this keeps one out of the log.
+fn follows(
     house: &House,
     id: &AgentId,
     statement: &Statement,
@@ -601,7 +615,10 @@ fn by_agent(
             error.to_string(),
             "Look at the agent's findings",
         ),
-    })?;
+    })
+}
+
+fn by_agent(house: &House, id: &AgentId, statement: &Statement) -> Result<(), Refusal> {
     let target = |target| house.target_of(id, target).map(|_| ());
     match &statement.body {
         Body::HoldAcknowledged(said) => target(&said.target),
