@@ -183,6 +183,8 @@ bodies! {
     "claim.matched" ClaimMatched(Matched);
     /// A claims officer withdraws a claim.
     "claim.withdraw" ClaimWithdraw(ClaimWithdraw);
+    /// Legal has a subject's personal data erased: the key that opens it is destroyed.
+    "subject.erase" SubjectErase(SubjectErase);
     /// Legal imports hashes that may never be released.
     "list.import" ListImport(ListImport);
     /// Someone asks for what needs several people.
@@ -460,6 +462,11 @@ body_types! {
     ClaimWithdraw {
         /// Which claim.
         claim: ClaimId,
+    }
+    /// Body of `subject.erase`.
+    SubjectErase {
+        /// Whose data.
+        subject: SubjectId,
     }
     /// Body of `list.import`.
     ListImport {

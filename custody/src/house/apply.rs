@@ -436,7 +436,7 @@ pub fn apply(house: &mut House, accepted: Accepted, index: u64) -> Changes {
                 changes.note("releases", b.release);
             }
         }
-        Body::Refused(_) | Body::Sealed(_) => {}
+        Body::SubjectErase(_) | Body::Refused(_) | Body::Sealed(_) => {}
     }
     changes
 }

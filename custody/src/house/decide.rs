@@ -33,7 +33,8 @@ pub struct Context<'a> {
     pub openings: &'a dyn Openings,
 }
 
-/// A statement that may stand, with what `apply` needs. Only [`decide`] makes one.
+/// A statement that may stand, with what `apply` needs. Only [`decide`] makes one, and
+/// [`House::recorded`] for what stands in the ledger already.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
     pub(super) statement: Statement,
@@ -361,6 +362,21 @@ fn by_person(
             .get(&end.claim)
             .map(|_| ())
             .ok_or_else(|| unknown(end.claim)),
+        Body::SubjectErase(gone) => {
+            let theirs = |c: &&claim::Claim| c.filed.subject == gone.subject;
+            if !house.claims.values().any(|c| theirs(&c)) {
+                return Err(unknown(gone.subject));
+            }
+            let open = |c: &claim::Claim| c.status == claim::Status::Open;
+            if house.claims.values().filter(theirs).any(open) {
+                return Err(conflict(
+                    "subject.claim-open",
+                    "A claim of this subject is still open",
+                    "Decide or withdraw the claim first",
+                ));
+            }
+            Ok(())
+        }
         Body::ListImport(list) => {
             let word = |text: &str| {
                 (1..=64).contains(&text.len())
@@ -618,7 +634,8 @@ fn follows(
     })
 }
 
-fn by_agent(house: &House, id: &AgentId, statement: &Statement) -> Result<(), Refusal> {
+/// Asks every rule about what an agent says. None of them needs an opening or a clock.
+pub(super) fn by_agent(house: &House, id: &AgentId, statement: &Statement) -> Result<(), Refusal> {
     let target = |target| house.target_of(id, target).map(|_| ());
     match &statement.body {
         Body::HoldAcknowledged(said) => target(&said.target),

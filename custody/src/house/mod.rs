@@ -20,6 +20,7 @@ pub mod reasons;
 pub mod refusal;
 pub mod regime;
 pub mod release;
+pub mod replay;
 pub mod scope;
 pub mod snapshot;
 pub mod tasks;

@@ -85,7 +85,9 @@ pub fn may(kind: &str) -> &'static [Role] {
     match kind {
         "person.add" | "person.retire" | "agent.invite" | "agent.retire" => &[Admin],
         "order.add" => &[Intake, Legal],
-        "order.extend" | "order.narrow" | "order.withdraw" | "list.import" => &[Legal],
+        "order.extend" | "order.narrow" | "order.withdraw" | "list.import" | "subject.erase" => {
+            &[Legal]
+        }
         "hold.place" => &[Operator, Legal],
         "snapshot.take" => &[Custodian, Operator],
         "claim.file" | "claim.withdraw" => &[Claims],
