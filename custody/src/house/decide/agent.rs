@@ -1,0 +1,129 @@
+//! What agents may say.
+
+use super::{Context, not_enrolled};
+use crate::{
+    house::{
+        House, hold,
+        refusal::{Refusal, conflict, forbidden, invalid, unknown},
+        release, snapshot,
+    },
+    id::{AgentId, ReleaseId, SnapshotId},
+    ledger::chain::{self, ChainError},
+    statement::{Body, Statement},
+};
+
+/// Whether an agent's statement is the next of its chain. Only this keeps one out of the log.
+pub(super) fn follows(
+    house: &House,
+    id: &AgentId,
+    statement: &Statement,
+    context: &Context,
+) -> Result<(), Refusal> {
+    let agent = house.agents.get(id).ok_or_else(|| unknown(id))?;
+    let enrolment = agent.enrolment.as_ref().ok_or_else(|| not_enrolled(id))?;
+    if agent.retired {
+        return Err(forbidden(
+            "agent.retired",
+            "The agent is retired",
+            "Nothing to do",
+        ));
+    }
+    let link = statement.link.as_ref().ok_or_else(|| {
+        invalid(
+            "agent.no-link",
+            "An agent's statement needs its place in the chain",
+            "Send it",
+        )
+    })?;
+    chain::follow(&enrolment.head, link, &context.entry).map_err(|error| match error {
+        ChainError::Duplicate => conflict(
+            "agent.duplicate",
+            "This is in the ledger already",
+            "Go on with the next",
+        ),
+        error => conflict(
+            "agent.chain",
+            error.to_string(),
+            "Look at the agent's findings",
+        ),
+    })
+}
+
+/// Asks every rule about what an agent says. None of them needs an opening or a clock.
+pub(in crate::house) fn by_agent(
+    house: &House,
+    id: &AgentId,
+    statement: &Statement,
+) -> Result<(), Refusal> {
+    let target = |target| house.target_of(id, target).map(|_| ());
+    match &statement.body {
+        Body::HoldAcknowledged(said) => target(&said.target),
+        Body::HoldRaised(said) => target(&said.target),
+        Body::HoldVerified(said) => {
+            target(&said.target)?;
+            if said.attempts == 0 || said.refused != said.attempts || said.writers != 0 {
+                return Err(invalid(
+                    "hold.not-proved",
+                    "A hold is verified when attempts were made, all were refused and no writer \
+                     is left",
+                    "Report it as unproved",
+                ));
+            }
+            Ok(())
+        }
+        Body::HoldUnproved(said) => target(&said.target),
+        Body::HoldFailed(said) => target(&said.id),
+        Body::HoldLowered(said) => {
+            if house.target_of(id, &said.target)?.state != hold::State::Lifting {
+                return Err(conflict(
+                    "hold.not-lifting",
+                    "Nobody has lifted this target",
+                    "Raise it again",
+                ));
+            }
+            Ok(())
+        }
+        Body::Finding(said) => said.target.as_ref().map_or(Ok(()), target),
+        Body::SnapshotSealed(said) => own_snapshot(house, id, &said.snapshot),
+        Body::SnapshotFailed(said) => own_snapshot(house, id, &said.id),
+        Body::ReleasePacked(said) => own_release(house, id, &said.release),
+        Body::ReleaseFailed(said) => own_release(house, id, &said.id),
+        other => Err(forbidden(
+            "role",
+            format!("No agent may say {}", other.kind()),
+            "Nothing to do",
+        )),
+    }
+}
+
+fn own_snapshot(house: &House, agent: &AgentId, id: &SnapshotId) -> Result<(), Refusal> {
+    let found = house
+        .snapshots
+        .get(id)
+        .filter(|s| s.agent == *agent)
+        .ok_or_else(|| unknown(id))?;
+    if found.state != snapshot::State::Requested {
+        return Err(conflict(
+            "snapshot.done",
+            "This snapshot is sealed already",
+            "Go on",
+        ));
+    }
+    Ok(())
+}
+
+fn own_release(house: &House, agent: &AgentId, id: &ReleaseId) -> Result<(), Refusal> {
+    let found = house
+        .releases
+        .get(id)
+        .filter(|r| r.agent == *agent)
+        .ok_or_else(|| unknown(id))?;
+    if found.state != release::State::Ordered {
+        return Err(conflict(
+            "release.done",
+            "This release is packed already",
+            "Go on",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! What the coordinator may say: what follows from what others said, and nothing of its own will.
+
+use super::{Context, check_policies, not_enrolled};
+use crate::{
+    house::{
+        House,
+        act::Act,
+        claim,
+        refusal::{Refusal, conflict, forbidden, unknown},
+        release, snapshot,
+        tasks::Due,
+    },
+    id::AgentId,
+    statement::{Body, Statement},
+};
+
+/// Asks every rule about what the coordinator says. For a release that is carried out it
+/// answers with the agent that has the bytes.
+pub(super) fn by_coordinator(
+    house: &House,
+    statement: &Statement,
+    context: &Context,
+) -> Result<Option<AgentId>, Refusal> {
+    let not_now = |rule, why: &str| Err(conflict(rule, why, "Nothing to do"));
+    match &statement.body {
+        Body::LogOpened(opened) => {
+            if house.opened.is_some() {
+                return not_now("log.opened", "The log is open already");
+            }
+            check_policies(&opened.policies)?;
+        }
+        Body::AgentEnrolled(said) => {
+            let agent = house
+                .agents
+                .get(&said.agent)
+                .ok_or_else(|| unknown(said.agent))?;
+            house.key_is_free(&said.key)?;
+            let next = agent.enrolment.as_ref().map_or(0, |e| e.head.epoch + 1);
+            let invited = agent
+                .invitation
+                .as_ref()
+                .is_some_and(|i| context.received < i.expires);
+            if agent.retired || !invited || said.epoch != next {
+                return not_now(
+                    "agent.no-invitation",
+                    "There is no open invitation for this agent",
+                );
+            }
+        }
+        Body::AgentCertified(said) => {
+            let agent = house
+                .agents
+                .get(&said.agent)
+                .ok_or_else(|| unknown(said.agent))?;
+            if agent.retired || agent.enrolment.is_none() {
+                return Err(not_enrolled(&said.agent));
+            }
+        }
+        Body::OrderExpired(said) => {
+            if !house
+                .due(context.received)
+                .contains(&Due::Expire(said.order, said.ended))
+            {
+                return not_now("order.not-run-out", "The order's clock has not run out");
+            }
+        }
+        Body::SnapshotReceived(said) => {
+            let shot = house
+                .snapshots
+                .get(&said.snapshot)
+                .ok_or_else(|| unknown(said.snapshot))?;
+            if shot.state != snapshot::State::Sealed
+                || shot
+                    .sealed
+                    .as_ref()
+                    .is_none_or(|sealed| sealed.root != said.root)
+            {
+                return not_now(
+                    "snapshot.not-sealed",
+                    "The manifest is not the one that was sealed",
+                );
+            }
+        }
+        Body::ClaimMatched(said) => {
+            let claim = house
+                .claims
+                .get(&said.claim)
+                .ok_or_else(|| unknown(said.claim))?;
+            let shot = house
+                .snapshots
+                .get(&said.snapshot)
+                .ok_or_else(|| unknown(said.snapshot))?;
+            let rows = shot.sealed.as_ref().map_or(0, |sealed| sealed.rows);
+            if claim.status != claim::Status::Open
+                || !said.rows.is_well_formed()
+                || said.rows.end() > rows
+                || said.lists != house.lists_revision
+            {
+                return not_now(
+                    "claim.match",
+                    "The match does not fit the claim or the snapshot",
+                );
+            }
+        }
+        Body::RequestExecuted(said) => {
+            let request = house
+                .requests
+                .get(&said.request)
+                .ok_or_else(|| unknown(said.request))?;
+            request.check_open()?;
+            house.check_due(request, context.received)?;
+            let newest = request
+                .votes
+                .values()
+                .map(|vote| vote.entry)
+                .max()
+                .unwrap_or(u64::MAX);
+            if said.checkpoint <= newest {
+                return not_now(
+                    "approval.no-checkpoint",
+                    "No checkpoint covers the approvals yet",
+                );
+            }
+            if let Act::Release { claim, files, .. } = &request.act {
+                return house.may_release(context.openings, claim, files).map(Some);
+            }
+        }
+        Body::ReleaseSpooled(said) => {
+            let found = house
+                .releases
+                .get(&said.release)
+                .ok_or_else(|| unknown(said.release))?;
+            if found.state != release::State::Packed {
+                return not_now("release.not-packed", "The release is not packed");
+            }
+        }
+        Body::ReleaseDelivered(said) => {
+            let found = house
+                .releases
+                .get(&said.release)
+                .ok_or_else(|| unknown(said.release))?;
+            if !matches!(
+                found.state,
+                release::State::Spooled | release::State::Delivered
+            ) {
+                return not_now("release.not-spooled", "The parcel is not here yet");
+            }
+            house.may_release(context.openings, &found.claim, &found.files)?;
+        }
+        Body::Finding(_) | Body::Refused(_) => {}
+        other => {
+            return Err(forbidden(
+                "role",
+                format!("The coordinator may not say {}", other.kind()),
+                "Nothing to do",
+            ));
+        }
+    }
+    Ok(None)
+}
