@@ -1,23 +1,25 @@
 //! Applies: folds one accepted statement into the state. It cannot fail and asks no rule.
 
+mod executed;
+mod hold;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::hold::target;
 use super::{
     ExclusionList, House, Key, Opened,
-    act::Act,
     agent::{Agent, Enrolment, Invitation},
     approval::{Request, Status as RequestStatus, Vote},
     claim::{Claim, Status as ClaimStatus},
     decide::Accepted,
     finding::Noted,
-    hold::{HeldTarget, Hold, Means, State},
+    hold::{Means, State},
     order::{Order, Status as OrderStatus},
     person::{Person, Role},
-    release::{Release, State as ReleaseState},
+    release::State as ReleaseState,
     snapshot::{Snapshot, State as SnapshotState},
 };
 use crate::{
-    id::TargetId,
     ledger::chain::{self, ChainHead},
     statement::{Author, Body},
 };
@@ -161,38 +163,7 @@ pub fn apply(house: &mut House, accepted: Accepted, index: u64) -> Changes {
         }
         Body::OrderWithdraw(b) => set_order(house, &mut changes, b.order, OrderStatus::Withdrawn),
         Body::OrderExpired(b) => set_order(house, &mut changes, b.order, OrderStatus::Expired),
-        Body::HoldPlace(b) => {
-            let Some(order) = house.orders.get(&b.order) else {
-                return changes;
-            };
-            let holding = order.served.holding;
-            let targets = b.targets.iter().map(|target| target.target).collect();
-            for wish in b.targets {
-                changes.note("targets", wish.target);
-                house.targets.insert(
-                    wish.target,
-                    HeldTarget {
-                        wish,
-                        hold: b.hold,
-                        holding,
-                        state: State::Requested,
-                        means: None,
-                        trouble: None,
-                        writers: 0,
-                        changed: index,
-                    },
-                );
-            }
-            let hold = Hold {
-                id: b.hold,
-                order: b.order,
-                targets,
-                lifted_by: None,
-                entry: index,
-            };
-            house.holds.insert(b.hold, hold);
-            changes.note("holds", b.hold);
-        }
+        Body::HoldPlace(b) => hold::place(house, &mut changes, index, b),
         Body::HoldAcknowledged(b) => target(house, &mut changes, index, b.target, |target| {
             target.state = State::Acknowledged;
             target.trouble = None;
@@ -359,55 +330,7 @@ pub fn apply(house: &mut House, accepted: Accepted, index: u64) -> Changes {
                 changes.note("requests", b.request);
             }
         }
-        Body::RequestExecuted(b) => {
-            let Some(request) = house.requests.get_mut(&b.request) else {
-                return changes;
-            };
-            request.status = RequestStatus::Executed;
-            changes.note("requests", b.request);
-            match (request.act.clone(), agent) {
-                (
-                    Act::Release {
-                        release,
-                        claim,
-                        files,
-                    },
-                    Some(agent),
-                ) => {
-                    let record = Release {
-                        id: release,
-                        claim,
-                        request: b.request,
-                        agent,
-                        files,
-                        state: ReleaseState::Ordered,
-                        packed: None,
-                        packed_entry: None,
-                        deliveries: 0,
-                        trouble: None,
-                        entry: index,
-                    };
-                    house.releases.insert(release, record);
-                    changes.note("releases", release);
-                }
-                (Act::Lift { targets }, _) => {
-                    for id in targets {
-                        target(house, &mut changes, index, id, |target| {
-                            if target.state.holds() {
-                                // What was never asked of a server needs no lowering there.
-                                target.state = State::Lifting;
-                            }
-                        });
-                        let hold = house.targets.get(&id).map(|t| t.hold);
-                        if let Some(hold) = hold.and_then(|id| house.holds.get_mut(&id)) {
-                            hold.lifted_by = Some(b.request);
-                            changes.note("holds", hold.id);
-                        }
-                    }
-                }
-                (Act::Release { .. }, None) => {}
-            }
-        }
+        Body::RequestExecuted(b) => executed::carry_out(house, &mut changes, index, &b, agent),
         Body::ReleasePacked(b) => {
             if let Some(release) = house.releases.get_mut(&b.release) {
                 changes.note("releases", b.release);
@@ -450,25 +373,5 @@ fn set_order(
     if let Some(order) = house.orders.get_mut(&id) {
         order.status = status;
         changes.note("orders", id);
-    }
-}
-
-fn target(
-    house: &mut House,
-    changes: &mut Changes,
-    index: u64,
-    id: TargetId,
-    change: impl FnOnce(&mut HeldTarget),
-) {
-    if let Some(target) = house.targets.get_mut(&id) {
-        // A report that was on its way when the target was lifted must not bring it back.
-        let over = !target.state.holds();
-        let before = target.state;
-        change(target);
-        if over && target.state != State::Lifted {
-            target.state = before;
-        }
-        target.changed = index;
-        changes.note("targets", id);
     }
 }
