@@ -1,0 +1,80 @@
+//! The immutable flag: looked at without opening anything, set and taken off through descriptors.
+//!
+//! Only that one flag is ever changed; all others stay as they are.
+
+use std::os::fd::AsFd;
+
+use rustix::{
+    fs::{
+        AtFlags, IFlags, OFlags, Statx, StatxAttributes, StatxFlags, ioctl_getflags,
+        ioctl_setflags, statx,
+    },
+    io::Errno,
+};
+
+use crate::capture::walk::Place;
+
+/// `STATX_SUBVOL`: the kernel says which btrfs subvolume an inode is in.
+pub const SUBVOLUME: u32 = 0x8000;
+
+fn wanted() -> StatxFlags {
+    StatxFlags::BASIC_STATS | StatxFlags::from_bits_retain(SUBVOLUME)
+}
+
+/// Looks at a name without opening or following it.
+pub fn look(place: &Place) -> Result<Statx, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    statx(&place.parent, place.name.as_slice(), flags, wanted())
+}
+
+/// Looks at something open.
+pub fn look_at(fd: impl AsFd) -> Result<Statx, Errno> {
+    statx(fd, "", AtFlags::EMPTY_PATH, wanted())
+}
+
+/// Whether what was looked at carries the flag.
+pub fn is_flagged(stat: &Statx) -> bool {
+    stat.stx_attributes.contains(StatxAttributes::IMMUTABLE)
+}
+
+/// When what was looked at last changed in any way, nanoseconds since 1970.
+pub fn changed_ns(stat: &Statx) -> i64 {
+    let time = &stat.stx_ctime;
+    time.tv_sec
+        .saturating_mul(1_000_000_000)
+        .saturating_add(i64::from(time.tv_nsec))
+}
+
+/// Opens a regular file so that its flags can be reached; reading does not move its times.
+pub fn open(place: &Place) -> Result<rustix::fd::OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    match place.open(flags | OFlags::NOATIME) {
+        Err(Errno::PERM) => place.open(flags),
+        opened => opened,
+    }
+}
+
+/// Reads the flag back.
+pub fn is_set(fd: impl AsFd) -> Result<bool, Errno> {
+    Ok(ioctl_getflags(fd)?.contains(IFlags::IMMUTABLE))
+}
+
+/// Sets the flag or takes it off; says whether that changed anything.
+pub fn set(fd: impl AsFd, on: bool) -> Result<bool, Errno> {
+    let before = ioctl_getflags(&fd)?;
+    if before.contains(IFlags::IMMUTABLE) == on {
+        return Ok(false);
+    }
+    let mut after = before;
+    after.set(IFlags::IMMUTABLE, on);
+    ioctl_setflags(fd, after)?;
+    Ok(true)
+}
+
+/// Whether an answer means that this place cannot carry the flag, or we may not set it.
+pub fn is_no_flag_here(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::PERM | Errno::ACCESS | Errno::NOTTY | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS
+    )
+}

@@ -1,0 +1,28 @@
+//! Enforce: makes a hold true on this host, proves it, and undoes it when no reason is left.
+//!
+//! [`Keeper`] is the one door. Behind it two mechanisms stand: the immutable flag in place
+//! ([`immutable`]) and a sealed vault of clones or verified copies ([`vault`]). Everything a
+//! customer can reach is touched through descriptors only, and nothing is done before what is
+//! needed to undo it, or to go on after a crash, is on disk.
+
+pub mod attempt;
+pub mod copy;
+pub mod fill;
+pub mod flag;
+pub mod immutable;
+pub mod inodes;
+pub mod keeper;
+pub mod lease;
+pub mod own;
+pub mod record;
+pub mod site;
+pub mod survey;
+pub mod sweep;
+pub mod trouble;
+pub mod vault;
+
+pub use keeper::{Keeper, Source};
+pub use record::{Found, Lowered, Phase, Proof, Raised, Record};
+pub use site::Root;
+pub use sweep::Progress;
+pub use trouble::HoldTrouble;

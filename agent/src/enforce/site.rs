@@ -1,0 +1,184 @@
+//! Sites: where a target lies, found from an allowed root and never by following anything.
+
+use std::{
+    fs,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::{ffi::OsStrExt as _, fs::DirBuilderExt as _},
+    },
+    path::{Component, Path, PathBuf},
+};
+
+use rustix::{
+    fs::{CWD, FileType, Mode, OFlags, Stat, fstat, fstatfs, mkdirat, openat, openat2},
+    io::Errno,
+};
+
+use super::trouble::{HoldTrouble, own, while_doing};
+use crate::capture::walk::INSIDE;
+
+/// A part of the host in which this agent may hold things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    /// The folder.
+    pub path: PathBuf,
+    /// Where its vault is. Best on the same file system: only there it can hold clones.
+    pub vault: PathBuf,
+}
+
+/// Where one target lies.
+#[derive(Debug)]
+pub struct Site {
+    /// The root, open.
+    pub root: OwnedFd,
+    /// The root's own path.
+    pub root_path: PathBuf,
+    /// The target below it; empty for the root itself.
+    pub relative: PathBuf,
+    /// The vault's path.
+    pub vault_path: PathBuf,
+    /// Such as `ext4`.
+    pub file_system: String,
+}
+
+impl Site {
+    /// Finds the root of an absolute path, without looking at the path itself.
+    pub fn find(roots: &[Root], path: &Path) -> Result<Self, HoldTrouble> {
+        let plain = path.is_absolute()
+            && path
+                .components()
+                .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+        let root = roots
+            .iter()
+            .filter(|root| plain && path.starts_with(&root.path))
+            .max_by_key(|root| root.path.components().count())
+            .ok_or(HoldTrouble::OutsideRoots)?;
+        if roots.iter().any(|root| path.starts_with(&root.vault)) {
+            return Err(HoldTrouble::OutsideRoots);
+        }
+        let relative = path
+            .strip_prefix(&root.path)
+            .map_err(|_| HoldTrouble::OutsideRoots)?
+            .components()
+            .collect();
+        let fd = openat(
+            CWD,
+            &root.path,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(while_doing("the root cannot be opened"))?;
+        let file_system = file_system(&fd);
+        Ok(Self {
+            root: fd,
+            root_path: root.path.clone(),
+            relative,
+            vault_path: root.vault.clone(),
+            file_system,
+        })
+    }
+
+    /// Looks at the target itself: a folder or a regular file, reached without a link.
+    pub fn target(&self) -> Result<Stat, HoldTrouble> {
+        let name = self.relative.as_os_str().as_bytes();
+        let name = if name.is_empty() { &b"."[..] } else { name };
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = openat2(&self.root, name, flags, Mode::empty(), INSIDE)
+            .map_err(while_doing("the target cannot be opened"))?;
+        let stat = fstat(&fd).map_err(while_doing("the target cannot be looked at"))?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory | FileType::RegularFile => Ok(stat),
+            FileType::Symlink => Err(HoldTrouble::Symlink),
+            _ => Err(HoldTrouble::NotSupported(
+                "only folders and regular files can be held. Name the folder it lies in",
+            )),
+        }
+    }
+
+    /// Opens the vault, if it is there: a folder of this agent's user that nobody else can enter.
+    pub fn vault(&self) -> Result<Option<OwnedFd>, HoldTrouble> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = match self.vault_path.strip_prefix(&self.root_path) {
+            Ok(inside) => openat2(&self.root, inside, flags, Mode::empty(), INSIDE),
+            Err(_) => openat(CWD, &self.vault_path, flags, Mode::empty()),
+        };
+        let fd = match opened {
+            Err(Errno::NOENT) => return Ok(None),
+            opened => opened.map_err(while_doing("the vault cannot be opened"))?,
+        };
+        let stat = fstat(&fd).map_err(while_doing("the vault cannot be looked at"))?;
+        if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o077 != 0 {
+            return Err(HoldTrouble::NotSupported(
+                "the vault's folder belongs to others or is open to them. Move it away; it is made anew",
+            ));
+        }
+        Ok(Some(fd))
+    }
+
+    /// Opens the vault, or makes it.
+    pub fn make_vault(&self) -> Result<OwnedFd, HoldTrouble> {
+        if let Some(fd) = self.vault()? {
+            return Ok(fd);
+        }
+        match self.vault_path.strip_prefix(&self.root_path) {
+            Ok(inside) if inside.components().count() == 1 => {
+                match mkdirat(&self.root, inside, Mode::from(0o700)) {
+                    Err(Errno::EXIST) => Ok(()),
+                    made => made,
+                }
+                .map_err(while_doing("the vault cannot be made"))?;
+            }
+            // A longer way through the customer's tree could be led astray.
+            Ok(_) => {
+                return Err(HoldTrouble::NotSupported(
+                    "a vault inside its root must lie directly in it. Correct agent.toml",
+                ));
+            }
+            Err(_) => fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&self.vault_path)
+                .map_err(own("the vault cannot be made"))?,
+        }
+        self.vault()?.ok_or(HoldTrouble::NotFound)
+    }
+
+    /// What a walk of this root must leave out: its vault, by device and inode.
+    pub fn exclude(&self) -> Vec<(u64, u64)> {
+        let vault = self.vault().ok().flatten();
+        vault
+            .and_then(|fd| fstat(fd.as_fd()).ok())
+            .map(|stat| (stat.st_dev, stat.st_ino))
+            .into_iter()
+            .collect()
+    }
+}
+
+/// The name of the file system that something open lies on.
+pub fn file_system(fd: &OwnedFd) -> String {
+    let Ok(stat) = fstatfs(fd) else {
+        return "unknown".to_owned();
+    };
+    // From linux/magic.h.
+    let name = match u32::try_from(stat.f_type).unwrap_or(0) {
+        0xef53 => "ext4",
+        0x5846_5342 => "xfs",
+        0x9123_683e => "btrfs",
+        0x0102_1994 => "tmpfs",
+        0x8584_58f6 => "ramfs",
+        0x794c_7630 => "overlay",
+        0x6969 => "nfs",
+        0x2fc1_2fc1 => "zfs",
+        0xf2f5_2010 => "f2fs",
+        0x4d44 => "vfat",
+        0x6573_5546 => "fuse",
+        0x0102_1997 => "9p",
+        other => return format!("unknown-{other:x}"),
+    };
+    name.to_owned()
+}
+
+/// Whether a restart of the machine empties a file system.
+pub fn is_memory(file_system: &str) -> bool {
+    matches!(file_system, "tmpfs" | "ramfs")
+}

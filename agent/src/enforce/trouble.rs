@@ -1,0 +1,106 @@
+//! Trouble: why a hold could not be raised, proved or lowered, with a word that stays the same.
+
+use std::io;
+
+use rustix::io::Errno;
+
+/// Why a hold could not be worked on.
+#[derive(Debug, thiserror::Error)]
+pub enum HoldTrouble {
+    /// Nothing is there.
+    #[error("there is nothing at this path. Check the order's path, then place the hold again")]
+    NotFound,
+    /// The path is not absolute and plain, or lies in no allowed root, or in a vault.
+    #[error(
+        "the path lies in none of this agent's roots. Add the root to agent.toml or correct the path"
+    )]
+    OutsideRoots,
+    /// A part of the path is a symbolic link, or the target is one.
+    #[error("the path leads through a symbolic link. Name the place it points to")]
+    Symlink,
+    /// A part of the path is a mount below the root.
+    #[error(
+        "the path lies on another file system than its root. Give that file system a root of its own in agent.toml"
+    )]
+    OtherFileSystem,
+    /// There is no room for the copy.
+    #[error(
+        "the vault has {free} bytes free and {needed} are needed. Make room, or point the root's vault elsewhere"
+    )]
+    NoSpace {
+        /// Bytes that the copy needs; 0 where only the write itself failed.
+        needed: u64,
+        /// Bytes that there are.
+        free: u64,
+    },
+    /// The file system is mounted read-only.
+    #[error(
+        "the file system is read-only. Mount it for writing, or point the root's vault elsewhere"
+    )]
+    ReadOnly,
+    /// This kind of thing, file system or privilege cannot do it.
+    #[error("{0}")]
+    NotSupported(&'static str),
+    /// This agent does not hold such a target.
+    #[error("this agent holds no such target. Raise it first")]
+    UnknownTarget,
+    /// The copy does not equal what was read.
+    #[error(
+        "{0} copied files read back differently. Check the vault's disk, then raise the hold again"
+    )]
+    BytesDiffer(u64),
+    /// It was stopped from outside; the next call goes on.
+    #[error("it was stopped before its end. Start it again: it goes on")]
+    Stopped,
+    /// The world broke.
+    #[error("{doing}: {source}. Look at the host's log, then try again")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl HoldTrouble {
+    /// The word that stands in statements; it never changes.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::NotFound => "not-found",
+            Self::OutsideRoots => "outside-roots",
+            Self::Symlink => "symlink",
+            Self::OtherFileSystem => "other-file-system",
+            Self::NoSpace { .. } => "no-space",
+            Self::ReadOnly => "read-only",
+            Self::NotSupported(_) => "not-supported",
+            Self::UnknownTarget => "unknown-target",
+            Self::BytesDiffer(_) => "bytes-differ",
+            Self::Stopped => "stopped",
+            Self::Io { .. } => "io-error",
+        }
+    }
+}
+
+/// Says what was being done when the kernel answered so.
+pub(crate) fn while_doing(doing: &'static str) -> impl Fn(Errno) -> HoldTrouble {
+    move |errno| match errno {
+        Errno::NOENT | Errno::NOTDIR => HoldTrouble::NotFound,
+        Errno::LOOP => HoldTrouble::Symlink,
+        Errno::XDEV => HoldTrouble::OtherFileSystem,
+        Errno::NOSPC | Errno::DQUOT => HoldTrouble::NoSpace { needed: 0, free: 0 },
+        Errno::ROFS => HoldTrouble::ReadOnly,
+        other => HoldTrouble::Io {
+            doing,
+            source: other.into(),
+        },
+    }
+}
+
+/// The same for what the standard library answers about the agent's own files.
+pub(crate) fn own(doing: &'static str) -> impl Fn(io::Error) -> HoldTrouble {
+    move |source| match Errno::from_io_error(&source) {
+        Some(Errno::NOSPC | Errno::DQUOT) => HoldTrouble::NoSpace { needed: 0, free: 0 },
+        _ => HoldTrouble::Io { doing, source },
+    }
+}

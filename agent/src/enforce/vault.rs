@@ -1,0 +1,381 @@
+//! Vaults: a sealed clone or copy of what exists now, while the living files go on.
+//!
+//! Layout: `VAULT/<target id>/tree/…` with the originals' names. What the originals looked like
+//! stands in the origins beside the record. Order: fill, flush, read copies again and compare,
+//! origins on disk, then the seal, then the record says raised. Of the originals nothing changes,
+//! not even an access time, save that of a symbolic link, which the kernel moves when it is read.
+
+use std::{
+    ffi::OsString,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::ffi::OsStringExt as _,
+    },
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use custody::{house::regime::Holding, manifest::row::Kind};
+use rustix::{
+    fs::{Mode, fchmod, mkdirat, syncfs},
+    io::Errno,
+};
+
+use super::{
+    attempt::{self, Tally},
+    fill::{self, Filled},
+    flag, immutable,
+    keeper::Job,
+    lease::{self, Writers},
+    own,
+    record::{Found, Lowered, Means, Phase, Proof, Raised, Record},
+    site, survey,
+    sweep::{As, sweep},
+    trouble::{self, HoldTrouble, while_doing},
+};
+use crate::{
+    capture::{
+        seal::digest_of,
+        walk::{OnEnter, Place, Walk},
+    },
+    durable,
+};
+
+/// Where a target's tree, or its one file, lies below the vault.
+pub fn relative(record: &Record) -> PathBuf {
+    let tree = PathBuf::from(record.target.to_string()).join("tree");
+    let path = PathBuf::from(OsString::from_vec(record.path.clone()));
+    match path.file_name() {
+        Some(name) if record.single => tree.join(name),
+        _ => tree,
+    }
+}
+
+fn walk(vault: &OwnedFd, record: &Record, on_enter: Option<OnEnter>) -> Result<Walk, HoldTrouble> {
+    let folder = PathBuf::from(record.target.to_string());
+    Walk::open_with(vault.as_fd(), &folder, &[], on_enter)
+        .map_err(while_doing("the vault's tree cannot be opened"))
+}
+
+/// Fills and seals, or goes on with it.
+pub fn raise(job: &Job<'_>, record: &mut Record) -> Result<Raised, HoldTrouble> {
+    let vault = job.site.make_vault()?;
+    if !matches!(record.phase, Phase::Sealing | Phase::Raised) {
+        match fill(job, record, &vault) {
+            Err(HoldTrouble::NoSpace { needed, .. }) => {
+                // Nothing half-done stays; once there is room it begins again.
+                remove(record, &vault)?;
+                let stat = rustix::fs::fstatvfs(&vault);
+                let free = stat.map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+                record.phase = Phase::Planned;
+                let _ = job.store.put(record);
+                return Err(HoldTrouble::NoSpace { needed, free });
+            }
+            filled => filled?,
+        }
+    }
+    seal(job, record, &vault)?;
+    record.raised.clone().ok_or(HoldTrouble::UnknownTarget)
+}
+
+fn fill(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldTrouble> {
+    record.phase = Phase::Filling;
+    record.raised = None;
+    job.store.put(record)?;
+    remove(record, vault)?;
+    let found = survey::survey(job.walk(None)?, job.threads, job.progress, |_, _| true)?;
+    let clones = fill::clones(vault)?;
+    if !(clones && fill::same_file_system(job, vault)) {
+        fill::room(vault, found.bytes)?;
+    }
+    let making = while_doing("the vault's folder cannot be made");
+    let name = record.target.to_string();
+    mkdirat(vault, &name, Mode::from(0o700)).map_err(&making)?;
+    let folder = open(vault, &name).map_err(&making)?;
+    mkdirat(&folder, "tree", Mode::from(0o700)).map_err(&making)?;
+    let tree = open(&folder, "tree").map_err(&making)?;
+    let filled = fill::fill(job, tree, clones)?;
+    syncfs(vault).map_err(while_doing("the copies cannot be flushed"))?;
+    let tree = open(&folder, "tree").map_err(&making)?;
+    fill::compare(job, tree)?;
+    let origins = digest_of(&job.file("origins"))
+        .map_err(trouble::own("the hold's origins cannot be read"))?;
+    record.origins = Some(origins.0);
+    record.means = if filled.cloned > 0 || (filled.copied == 0 && clones) {
+        Means::ReflinkVault
+    } else {
+        Means::SealedCopy
+    };
+    record.raised = Some(Raised {
+        mechanism: record.means.word().to_owned(),
+        file_system: site::file_system(vault),
+        does_not_prevent: limits(record, &filled),
+        files: filled.cloned + filled.copied,
+        folders: filled.folders,
+        bytes: filled.bytes,
+    });
+    job.progress.step()?;
+    record.phase = Phase::Sealing;
+    job.store.put(record)
+}
+
+fn open(parent: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
+    let place = Place {
+        parent: Arc::new(parent.try_clone().map_err(|_| Errno::MFILE)?),
+        name: name.as_bytes().to_vec(),
+    };
+    place.open(rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY)
+}
+
+/// Removes what there is of a target, with its seal.
+fn remove(record: &Record, vault: &OwnedFd) -> Result<(), HoldTrouble> {
+    let doing = while_doing("the vault's tree cannot be removed");
+    lock(vault, false).map_err(&doing)?;
+    own::remove_tree(vault.as_fd(), record.target.to_string().as_bytes()).map_err(doing)
+}
+
+/// Seals the vault's own folder, so that whoever owns the folder around it cannot rename it, or
+/// opens it to take in or give up a target. Says whether the flag could be set.
+fn lock(vault: &OwnedFd, on: bool) -> Result<bool, Errno> {
+    match flag::set(vault, on) {
+        Ok(_) => Ok(true),
+        Err(errno) if flag::is_no_flag_here(errno) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn seal(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldTrouble> {
+    let open_here = Arc::new(AtomicBool::new(false));
+    let noting = Arc::clone(&open_here);
+    let on_enter: OnEnter = Box::new(move |folder: &OwnedFd| {
+        if !flag::is_set(folder).unwrap_or(false) {
+            fchmod(folder, Mode::from(0o500))?;
+        }
+        match flag::set(folder, true) {
+            Err(errno) if flag::is_no_flag_here(errno) => noting.store(true, Ordering::Relaxed),
+            set => _ = set?,
+        }
+        Ok(())
+    });
+    let things = AtomicU64::new(0);
+    sweep(
+        walk(vault, record, Some(on_enter))?,
+        job.threads,
+        As::Ourselves,
+        |step| {
+            things.fetch_add(1, Ordering::Relaxed);
+            job.progress.step()?;
+            let doing = while_doing("the vault cannot be sealed");
+            if let Some(trouble) = step.trouble {
+                return Err(doing(match trouble {
+                    crate::capture::walk::Trouble::Errno(errno) => errno,
+                    _ => Errno::STALE,
+                }));
+            }
+            if step.kind == Kind::File {
+                let file = flag::open(&step.place).map_err(&doing)?;
+                match flag::set(&file, true) {
+                    Err(errno) if flag::is_no_flag_here(errno) => {
+                        open_here.store(true, Ordering::Relaxed);
+                    }
+                    set => _ = set.map_err(&doing)?,
+                }
+            }
+            Ok(())
+        },
+    )?;
+    let locked = lock(vault, true).map_err(while_doing("the vault cannot be sealed"))?;
+    record.sealed = locked && !open_here.load(Ordering::Relaxed);
+    if let Some(raised) = &mut record.raised {
+        let mut limits = seal_limits(record.sealed, &raised.file_system);
+        raised
+            .does_not_prevent
+            .retain(|line| !limits.contains(line));
+        raised.does_not_prevent.append(&mut limits);
+    }
+    syncfs(vault).map_err(while_doing("the vault cannot be flushed"))?;
+    durable::sync_folder(&job.file("origins"))
+        .map_err(trouble::own("the hold's origins cannot be flushed"))?;
+    job.progress.step()?;
+    record.things = things.into_inner();
+    record.since_ns = super::keeper::now_ns();
+    record.phase = Phase::Raised;
+    job.store.put(record)
+}
+
+/// Tries to change the copy: with all our rights where the flag seals it, else as somebody who
+/// has none, which is all that modes can keep out.
+pub fn prove(job: &Job<'_>, record: &Record) -> Result<Proof, HoldTrouble> {
+    let vault = job.site.vault()?.ok_or(HoldTrouble::NotFound)?;
+    let whom = if record.sealed {
+        As::Ourselves
+    } else {
+        As::Nobody
+    };
+    let files = record.raised.as_ref().map_or(0, |raised| raised.files);
+    let apart = files.div_ceil(immutable::TRIED).max(1);
+    let (tally, next, busy) = (Tally::default(), AtomicU64::new(0), AtomicU64::new(0));
+    sweep(walk(&vault, record, None)?, job.threads, whom, |step| {
+        job.progress.step()?;
+        if step.trouble.is_some() {
+            tally.count(false);
+        } else if step.folder.is_some()
+            || next.fetch_add(1, Ordering::Relaxed).is_multiple_of(apart)
+        {
+            attempt::on(step, &tally);
+        }
+        Ok(())
+    })?;
+    sweep(
+        walk(&vault, record, None)?,
+        job.threads,
+        As::Ourselves,
+        |step| {
+            let held = match (&step.folder, step.kind) {
+                (Some(folder), _) => flag::is_set(folder),
+                (None, Kind::File) => flag::open(&step.place).and_then(|file| {
+                    busy.fetch_add(
+                        u64::from(lease::writers(&file) == Writers::Left),
+                        Ordering::Relaxed,
+                    );
+                    flag::is_set(&file)
+                }),
+                _ => return Ok(()),
+            };
+            if record.sealed {
+                tally.count(held.unwrap_or(false));
+            }
+            Ok(())
+        },
+    )?;
+    if record.sealed {
+        let place = Place {
+            parent: Arc::new(vault),
+            name: record.target.to_string().into_bytes(),
+        };
+        attempt::to_rename(&place, &tally);
+        attempt::to_unlink(&place, Kind::Folder, &tally);
+    }
+    let (attempts, refused) = tally.totals();
+    Ok(Proof {
+        attempts,
+        refused,
+        writers: busy.into_inner(),
+    })
+}
+
+/// Looks for what is not as it was when the vault was sealed.
+pub fn check(job: &Job<'_>, record: &Record) -> Result<Vec<Found>, HoldTrouble> {
+    let Some(vault) = job.site.vault()? else {
+        return Ok(immutable::vanished(record.things));
+    };
+    let walk = match walk(&vault, record, None) {
+        Err(HoldTrouble::NotFound) => return Ok(immutable::vanished(record.things)),
+        walk => walk?,
+    };
+    let [things, gone, changed] = [const { AtomicU64::new(0) }; 3];
+    sweep(walk, job.threads, As::Ourselves, |step| {
+        job.progress.step()?;
+        things.fetch_add(1, Ordering::Relaxed);
+        if let Ok(stat) = survey::look(step) {
+            let carries = matches!(step.kind, Kind::File | Kind::Folder);
+            if record.sealed && carries && !flag::is_flagged(&stat) {
+                gone.fetch_add(1, Ordering::Relaxed);
+            } else if flag::changed_ns(&stat) > record.since_ns {
+                changed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    })?;
+    let origins = digest_of(&job.file("origins"))
+        .map(|(digest, _)| digest)
+        .ok();
+    let things = things.into_inner();
+    let changed = changed.into_inner()
+        + record.things.saturating_sub(things)
+        + u64::from(origins != record.origins);
+    let appeared = things.saturating_sub(record.things);
+    Ok(immutable::findings(gone.into_inner(), changed, appeared))
+}
+
+/// Removes the copy: the reason for keeping it is gone.
+pub fn lower(job: &Job<'_>, record: &mut Record) -> Result<Lowered, HoldTrouble> {
+    record.phase = Phase::Lowering;
+    job.store.put(record)?;
+    let Some(vault) = job.site.vault()? else {
+        return Ok(Lowered::default());
+    };
+    job.progress.step()?;
+    remove(record, &vault)?;
+    let same = |other: &&Record| {
+        matches!(other.phase, Phase::Sealing | Phase::Raised)
+            && other.means != Means::ImmutableFlag
+            && super::site::Site::find(
+                job.roots,
+                &PathBuf::from(OsString::from_vec(other.path.clone())),
+            )
+            .is_ok_and(|site| site.vault_path == job.site.vault_path)
+    };
+    if job.others.iter().any(|other| same(&other)) {
+        lock(&vault, true).map_err(while_doing("the vault cannot be sealed"))?;
+    }
+    syncfs(&vault).map_err(while_doing("the vault cannot be flushed"))?;
+    job.progress.step()?;
+    Ok(Lowered {
+        freed: record.raised.as_ref().map_or(0, |raised| raised.files),
+        kept: 0,
+    })
+}
+
+fn limits(record: &Record, filled: &Filled) -> Vec<String> {
+    let mut limits = vec![
+        match record.holding {
+            Holding::Freeze => "the original can be changed or deleted in place",
+            Holding::Preserve => {
+                "the living files can be changed or deleted; the copy is what is kept"
+            }
+        }
+        .to_owned(),
+    ];
+    let counted = [
+        (
+            filled.unreadable,
+            "things could not be read and are not in the copy",
+        ),
+        (
+            filled.changed,
+            "files changed while they were copied; what was read is kept",
+        ),
+        (
+            filled.symlinks,
+            "symbolic links: reading one may have moved its access time",
+        ),
+    ];
+    for (count, what) in counted {
+        if count > 0 {
+            limits.push(format!("{count} {what}"));
+        }
+    }
+    limits
+}
+
+fn seal_limits(sealed: bool, file_system: &str) -> Vec<String> {
+    let mut limits = Vec::new();
+    if sealed {
+        limits.push("root can take the flag off; that is found and recorded".to_owned());
+    } else {
+        limits.push("root can change the copy".to_owned());
+        limits.push("whoever owns the folder around the vault can rename it".to_owned());
+        if !rustix::process::geteuid().is_root() {
+            limits
+                .push("the agent's own user can change the copy's mode, then the copy".to_owned());
+        }
+    }
+    if site::is_memory(file_system) {
+        limits.push("a restart of the machine empties this file system".to_owned());
+    }
+    limits
+}
