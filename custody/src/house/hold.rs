@@ -102,7 +102,7 @@ pub struct Hold {
     pub order: OrderId,
     /// Its targets.
     pub targets: Vec<TargetId>,
-    /// The request that lifted it, if one did.
+    /// The request that lifted the last of its targets, if none is held any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifted_by: Option<RequestId>,
     /// Index of the entry that placed it.

@@ -9,7 +9,7 @@ use crate::{
         hold::State,
         release::{Release, State as ReleaseState},
     },
-    id::AgentId,
+    id::{AgentId, RequestId, TargetId},
     statement::RequestExecuted,
 };
 
@@ -59,13 +59,24 @@ pub(super) fn carry_out(
                         target.state = State::Lifting;
                     }
                 });
-                let hold = house.targets.get(&id).map(|t| t.hold);
-                if let Some(hold) = hold.and_then(|id| house.holds.get_mut(&id)) {
-                    hold.lifted_by = Some(b.request);
-                    changes.note("holds", hold.id);
-                }
+                lifted(house, changes, id, b.request);
             }
         }
         (Act::Release { .. }, None) => {}
+    }
+}
+
+/// A hold is lifted when the last of its targets is.
+fn lifted(house: &mut House, changes: &mut Changes, target: TargetId, by: RequestId) {
+    let Some(hold) = house.targets.get(&target).map(|target| target.hold) else {
+        return;
+    };
+    let Some(hold) = house.holds.get_mut(&hold) else {
+        return;
+    };
+    let stands = |id: &TargetId| house.targets.get(id).is_some_and(|t| t.state.holds());
+    if hold.lifted_by.is_none() && !hold.targets.iter().any(stands) {
+        hold.lifted_by = Some(by);
+        changes.note("holds", hold.id);
     }
 }

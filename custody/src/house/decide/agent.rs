@@ -60,7 +60,13 @@ pub(in crate::house) fn by_agent(
         Body::HoldAcknowledged(said) => target(&said.target),
         Body::HoldRaised(said) => target(&said.target),
         Body::HoldVerified(said) => {
-            target(&said.target)?;
+            if house.target_of(id, &said.target)?.means.is_none() {
+                return Err(conflict(
+                    "hold.not-raised",
+                    "Nothing says how this target is held, so it cannot be called held",
+                    "Report it as raised first",
+                ));
+            }
             if said.attempts == 0 || said.refused != said.attempts || said.writers != 0 {
                 return Err(invalid(
                     "hold.not-proved",

@@ -1,14 +1,14 @@
 //! What the coordinator may say: what follows from what others said, and nothing of its own will.
 
-use super::{Context, check_policies, not_enrolled};
+use super::{Context, check_policies, fresh, key_in_use, not_enrolled};
 use crate::{
     house::{
         House,
         act::Act,
         claim,
+        person::Role,
         refusal::{Refusal, conflict, forbidden, unknown},
         release, snapshot,
-        tasks::Due,
     },
     id::AgentId,
     statement::{Body, Statement},
@@ -26,6 +26,9 @@ pub(super) fn by_coordinator(
         Body::LogOpened(opened) => {
             if house.opened.is_some() {
                 return not_now("log.opened", "The log is open already");
+            }
+            if opened.key.ed25519_bytes() == opened.coordinator.ed25519_bytes() {
+                return Err(key_in_use());
             }
             check_policies(&opened.policies)?;
         }
@@ -57,10 +60,14 @@ pub(super) fn by_coordinator(
             }
         }
         Body::OrderExpired(said) => {
-            if !house
-                .due(context.received)
-                .contains(&Due::Expire(said.order, said.ended))
-            {
+            let order = house
+                .orders
+                .get(&said.order)
+                .ok_or_else(|| unknown(said.order))?;
+            let ended = order
+                .keep_until
+                .is_some_and(|ends| ends.latest == said.ended);
+            if !ended || !order.has_run_out(context.received) {
                 return not_now("order.not-run-out", "The order's clock has not run out");
             }
         }
@@ -121,7 +128,14 @@ pub(super) fn by_coordinator(
                     "No checkpoint covers the approvals yet",
                 );
             }
-            if let Act::Release { claim, files, .. } = &request.act {
+            if let Act::Release {
+                release,
+                claim,
+                files,
+            } = &request.act
+            {
+                // Another request for the same release may have been carried out meanwhile.
+                fresh(&house.releases, release)?;
                 return house.may_release(context.openings, claim, files).map(Some);
             }
         }
@@ -145,7 +159,19 @@ pub(super) fn by_coordinator(
             ) {
                 return not_now("release.not-spooled", "The parcel is not here yet");
             }
+            if !house.person(&said.to)?.has_any(&[Role::Claims]) {
+                return Err(forbidden(
+                    "role",
+                    "A parcel goes to a claims officer, who hands it to its owner",
+                    "Ask someone who has the role",
+                ));
+            }
             house.may_release(context.openings, &found.claim, &found.files)?;
+            let request = house
+                .requests
+                .get(&found.request)
+                .ok_or_else(|| unknown(found.request))?;
+            house.check_due(request, context.received)?;
         }
         Body::Finding(_) | Body::Refused(_) => {}
         other => {

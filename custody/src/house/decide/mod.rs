@@ -77,11 +77,7 @@ impl House {
                 let enrolment = agent.enrolment.as_ref().ok_or_else(|| not_enrolled(id))?;
                 Ok(enrolment.key.clone())
             }
-            _ => Err(conflict(
-                "log.not-opened",
-                "The log has not been opened",
-                "Run init first",
-            )),
+            _ => Err(not_opened()),
         }
     }
 
@@ -114,14 +110,26 @@ impl House {
                 .as_ref()
                 .is_some_and(|o| o.coordinator.ed25519_bytes() == bytes);
         if taken {
-            return Err(conflict(
-                "key.in-use",
-                "This key belongs to somebody already: one key is one person",
-                "Make a new key with ssh-keygen",
-            ));
+            return Err(key_in_use());
         }
         Ok(())
     }
+}
+
+fn not_opened() -> Refusal {
+    conflict(
+        "log.not-opened",
+        "The log has not been opened",
+        "Run `holdfast-server init` first",
+    )
+}
+
+fn key_in_use() -> Refusal {
+    conflict(
+        "key.in-use",
+        "This key belongs to somebody already: one key is one person",
+        "Make a new key with ssh-keygen",
+    )
 }
 
 fn not_enrolled(id: &AgentId) -> Refusal {
@@ -163,6 +171,9 @@ pub fn decide(house: &House, statement: Statement, context: &Context) -> Result<
             "The statement was signed for another log",
             "Check which coordinator the profile names",
         ));
+    }
+    if house.opened.is_none() && !matches!(statement.body, Body::LogOpened(_)) {
+        return Err(not_opened());
     }
     let (mut agent, mut void) = (None, None);
     match &statement.author {

@@ -1,8 +1,10 @@
 //! What people may say.
 
+use std::collections::BTreeSet;
+
 use super::{
     Context, fresh,
-    place::{check_place, check_values, known_agents},
+    place::{check_path, check_place, check_values, known_agents},
 };
 use crate::{
     house::{
@@ -112,6 +114,7 @@ pub(super) fn by_person(
                 .orders
                 .get(&more.order)
                 .ok_or_else(|| unknown(more.order))?;
+            order::check_received(more.received, context.received)?;
             order.check_extend(more.received, more.beyond_regime)
         }
         Body::OrderNarrow(less) => {
@@ -119,6 +122,7 @@ pub(super) fn by_person(
                 .orders
                 .get(&less.order)
                 .ok_or_else(|| unknown(less.order))?;
+            order::check_received(less.received, context.received)?;
             order::check_items(&less.exclude)?;
             check_values(&less.exclude, context.openings)?;
             let excludes = less
@@ -136,13 +140,17 @@ pub(super) fn by_person(
                     "Name what leaves the scope",
                 ));
             }
-            Ok(())
+            known_agents(
+                house,
+                less.exclude.iter().filter_map(|item| item.agent.as_ref()),
+            )
         }
         Body::OrderWithdraw(end) => {
             let order = house
                 .orders
                 .get(&end.order)
                 .ok_or_else(|| unknown(end.order))?;
+            order::check_received(end.received, context.received)?;
             if order.status == Status::Withdrawn {
                 return Err(conflict(
                     "order.withdrawn",
@@ -159,6 +167,14 @@ pub(super) fn by_person(
                     "snapshot.targets",
                     "Ask for between 1 and 300 snapshots at a time",
                     "Name targets that are held",
+                ));
+            }
+            let ids: BTreeSet<_> = take.snapshots.iter().map(|wish| wish.snapshot).collect();
+            if ids.len() != take.snapshots.len() {
+                return Err(conflict(
+                    "id.in-use",
+                    "A snapshot is named twice",
+                    "Use fresh ids",
                 ));
             }
             for wish in &take.snapshots {
@@ -179,10 +195,14 @@ pub(super) fn by_person(
         }
         Body::ClaimFile(new) => {
             fresh(&house.claims, &new.claim)?;
-            if new.items.is_empty() || new.items.len() > claim::MOST_ITEMS {
+            let server = new
+                .items
+                .iter()
+                .any(|item| item.selector == scope::Selector::Server);
+            if new.items.is_empty() || new.items.len() > claim::MOST_ITEMS || server {
                 return Err(invalid(
                     "claim.items",
-                    "A claim names between 1 and 200 items",
+                    "A claim names between 1 and 200 items, and never a whole server",
                     "Name accounts, paths or hashes",
                 ));
             }
@@ -192,6 +212,9 @@ pub(super) fn by_person(
                     "The claimant has not sworn to the claim",
                     "Have the statement sworn and file with --sworn",
                 ));
+            }
+            for item in &new.items {
+                check_path(item.selector, Some(&item.value), context.openings)?;
             }
             known_agents(
                 house,

@@ -2,11 +2,13 @@
 
 use super::{Context, fresh};
 use crate::{
+    commit::Commitment,
     house::{
-        House, Openings, hold,
+        House, Openings,
+        hold::{self, Target},
         order::Status,
         refusal::{Refusal, conflict, invalid, unknown},
-        scope,
+        scope::{self, Rule, ScopeItem, Selector},
     },
     id::AgentId,
     statement::HoldPlace,
@@ -24,18 +26,21 @@ pub(super) fn known_agents<'a>(
 }
 
 /// Every path that is named must be a plain one.
-pub(super) fn check_values(
-    items: &[scope::ScopeItem],
+pub(super) fn check_values(items: &[ScopeItem], openings: &dyn Openings) -> Result<(), Refusal> {
+    items
+        .iter()
+        .try_for_each(|item| check_path(item.selector, item.value.as_ref(), openings))
+}
+
+/// What is named by a path must be a plain one, and open.
+pub(super) fn check_path(
+    selector: Selector,
+    value: Option<&Commitment>,
     openings: &dyn Openings,
 ) -> Result<(), Refusal> {
-    for item in items
-        .iter()
-        .filter(|item| item.selector == scope::Selector::Path)
-    {
-        let path = item.value.as_ref().and_then(|value| openings.open(value));
-        if !path.as_deref().is_some_and(scope::is_plain_path) {
-            return Err(not_plain());
-        }
+    let path = value.and_then(|value| openings.open(value));
+    if selector == Selector::Path && !path.as_deref().is_some_and(scope::is_plain_path) {
+        return Err(not_plain());
     }
     Ok(())
 }
@@ -100,25 +105,7 @@ pub(super) fn check_place(
         if !scope::is_plain_path(&path) {
             return Err(not_plain());
         }
-        let item = order
-            .served
-            .scope
-            .iter()
-            .find(|item| item.item == target.item);
-        let item = item.filter(|item| item.rule == scope::Rule::Include);
-        let fits = item.is_some_and(|item| {
-            let server = item.agent.is_none_or(|agent| agent == target.agent);
-            let place = match item.selector {
-                scope::Selector::Path => item
-                    .value
-                    .as_ref()
-                    .and_then(|value| context.openings.open(value))
-                    .is_some_and(|named| scope::covers(&named, &path)),
-                _ => true,
-            };
-            server && place
-        });
-        if !fits {
+        if !names(&order.served.scope, target, &path, context.openings) {
             return Err(conflict(
                 "hold.out-of-scope",
                 "A target lies outside what the order names",
@@ -127,4 +114,36 @@ pub(super) fn check_place(
         }
     }
     Ok(())
+}
+
+/// Whether a scope names a target, which lies at `path`: by the item that the target says, and
+/// with no exclusion that covers it. What an erased exclusion named cannot be told: in doubt
+/// it excludes nothing, and the place may be held.
+fn names(scope: &[ScopeItem], target: &Target, path: &[u8], openings: &dyn Openings) -> bool {
+    let value = |item: &ScopeItem| item.value.as_ref().and_then(|value| openings.open(value));
+    let here = |item: &&ScopeItem| item.agent.is_none_or(|agent| agent == target.agent);
+    let covers = |item: &ScopeItem| value(item).is_some_and(|place| scope::covers(&place, path));
+    let mut included = scope
+        .iter()
+        .filter(here)
+        .filter(|item| item.item == target.item && item.rule == Rule::Include);
+    let Some(included) = included.next() else {
+        return false;
+    };
+    if included.selector == Selector::Path && !covers(included) {
+        return false;
+    }
+    let mut excluded = scope.iter().filter(|item| item.rule == Rule::Exclude);
+    !excluded.any(|item| {
+        here(&item)
+            && match item.selector {
+                Selector::Server => true,
+                Selector::Path => covers(item),
+                // An account or a file, named in and out alike.
+                Selector::Account | Selector::Hash => {
+                    item.selector == included.selector
+                        && value(item).is_some_and(|out| value(included) == Some(out))
+                }
+            }
+    })
 }
