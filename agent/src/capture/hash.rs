@@ -21,6 +21,8 @@ use super::walk::{Place, Step, errno_word, kind_of_stat};
 
 /// How much is read at a time: small enough to stay in a core's cache.
 pub const BUFFER: usize = 256 * 1024;
+/// From this size on a file is long: others should not wait behind it.
+pub const LONG: u64 = 1 << 20;
 /// The most bytes of extended attributes that a row carries.
 const MOST_XATTRS: usize = 64 * 1024;
 /// The most inodes with several names that are remembered.
@@ -72,8 +74,15 @@ pub fn row_of(index: u64, path: Vec<u8>, stat: &Stat) -> Row {
     }
 }
 
-/// Makes the row of a step of a walk.
-pub fn read(step: &Step, index: u64, links: &Links, buffer: &mut [u8]) -> Row {
+/// Makes the row of a step of a walk. `long` is called before content of [`LONG`] bytes or
+/// more is read.
+pub fn read(
+    step: &Step,
+    index: u64,
+    links: &Links,
+    buffer: &mut [u8],
+    long: &mut dyn FnMut(),
+) -> Row {
     if let Some(trouble) = step.trouble {
         let mut row = match &step.stat {
             Some(stat) => row_of(index, step.path.clone(), stat),
@@ -92,7 +101,7 @@ pub fn read(step: &Step, index: u64, links: &Links, buffer: &mut [u8]) -> Row {
         return row;
     }
     match step.kind {
-        Kind::File => file(step, index, links, buffer),
+        Kind::File => file(step, index, links, buffer, long),
         Kind::Folder => folder(step, index),
         kind => other(step, index, kind),
     }
@@ -150,7 +159,7 @@ pub fn open_file(place: &Place) -> Result<(OwnedFd, Stat), Errno> {
     Ok((fd, stat))
 }
 
-fn file(step: &Step, index: u64, links: &Links, buffer: &mut [u8]) -> Row {
+fn file(step: &Step, index: u64, links: &Links, buffer: &mut [u8], long: &mut dyn FnMut()) -> Row {
     let (fd, before) = match open_file(&step.place) {
         Ok(opened) => opened,
         Err(errno) => return unreadable(step, index, errno),
@@ -179,11 +188,14 @@ fn file(step: &Step, index: u64, links: &Links, buffer: &mut [u8]) -> Row {
         row.holes = holes;
         return row;
     }
+    if row.size >= LONG {
+        long();
+    }
     let sparse = before.st_blocks.saturating_mul(512) < before.st_size;
     let hashed = if sparse {
         hash_sparse(fd, buffer)
     } else {
-        hash(fd, buffer).map(|h| (h, 0))
+        hash(fd, row.size, buffer).map(|h| (h, 0))
     };
     let ((digest, length, fd), holes) = match hashed {
         Ok(hashed) => hashed,
@@ -223,11 +235,19 @@ fn errno(error: &std::io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
-fn hash(fd: OwnedFd, buffer: &mut [u8]) -> Result<Hashed, Errno> {
+/// Hashes a file of a known size. Whether it grew meanwhile is seen by looking at it again.
+fn hash(fd: OwnedFd, size: u64, buffer: &mut [u8]) -> Result<Hashed, Errno> {
     let mut file = std::fs::File::from(fd);
     let (mut hasher, mut length) = (Sha256::new(), 0);
-    loop {
-        match file.read(buffer) {
+    // Some file systems say 0 for files that have content.
+    while length < size || size == 0 {
+        let left = usize::try_from(size.saturating_sub(length)).unwrap_or(usize::MAX);
+        let want = if size == 0 {
+            buffer.len()
+        } else {
+            left.min(buffer.len())
+        };
+        match file.read(&mut buffer[..want]) {
             Ok(0) => break,
             Ok(count) => {
                 hasher.update(&buffer[..count]);

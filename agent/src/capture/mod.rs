@@ -2,5 +2,6 @@
 
 pub mod hash;
 pub mod origins;
+mod queue;
 pub mod seal;
 pub mod walk;

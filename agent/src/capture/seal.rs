@@ -1,7 +1,7 @@
 //! Captures a tree: one walker, several readers, and one that seals the rows in order.
 //!
-//! What is under way is bounded ([`WINDOW`] batches), so memory does not grow with the tree
-//! and a slow file holds up the rest only when the window is full.
+//! What is under way is bounded, so memory does not grow with the tree, and a slow file holds up
+//! the rest only when the window between walk and seal is full.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,6 @@ use std::{
     os::fd::BorrowedFd,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
@@ -29,14 +28,13 @@ use custody::{
 use super::{
     hash::{self, Links},
     origins::OriginsReader,
+    queue::{Queue, Run},
     walk::{Step, Walk},
 };
 use crate::durable;
 
 /// Steps handed to a reader at a time.
-const BATCH: usize = 16;
-/// Batches under way at most.
-const WINDOW: u64 = 32;
+const RUN: usize = 64;
 
 /// What is to be captured, and where the manifest goes.
 pub struct Capture<'a> {
@@ -131,34 +129,20 @@ pub fn capture(what: &Capture<'_>, progress: &Progress) -> Result<Sealed, Captur
     let out = BufWriter::with_capacity(1 << 20, file);
     let mut writer = Writer::new(out, &about)?;
 
+    let (queue, links) = (Queue::new(), Links::default());
     let (bytes, unreadable) = std::thread::scope(|scope| {
-        let (to_readers, work) = mpsc::sync_channel::<(u64, Vec<Work>)>(what.threads.max(1));
         let (to_sealer, done) = mpsc::channel::<(u64, Vec<(Row, Digest)>)>();
-        let (free, permits) = mpsc::sync_channel::<()>(WINDOW as usize);
-        for _ in 0..WINDOW {
-            let _ = free.send(());
-        }
-        let work = Arc::new(Mutex::new(work));
-        let links = Arc::new(Links::default());
+        let (queue, links) = (&queue, &links);
         for _ in 0..what.threads.max(1) {
-            let (work, links) = (Arc::clone(&work), Arc::clone(&links));
             let to_sealer = to_sealer.clone();
             std::thread::Builder::new()
                 .name("reader".to_owned())
                 .spawn_scoped(scope, move || {
                     let mut buffer = vec![0; hash::BUFFER];
-                    loop {
-                        let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                        let Ok((seq, batch)) = next else { break };
-                        let rows = batch.into_iter().map(|work| {
-                            let row = make(work, &links, &mut buffer);
-                            progress
-                                .bytes
-                                .fetch_add(row.sha256.map_or(0, |_| row.size), Ordering::Relaxed);
-                            let leaf = leaf::leaf_hash(&row, &what.key.salt_row(row.index));
-                            (row, leaf)
-                        });
-                        if to_sealer.send((seq, rows.collect())).is_err() {
+                    while let Some(run) = queue.pop() {
+                        let first = run.first;
+                        let rows = read_run(run, what.key, queue, links, &mut buffer, progress);
+                        if to_sealer.send((first, rows)).is_err() {
                             break;
                         }
                     }
@@ -173,18 +157,21 @@ pub fn capture(what: &Capture<'_>, progress: &Progress) -> Result<Sealed, Captur
                     origins,
                     index: 0,
                 };
-                for seq in 0.. {
-                    let batch: Vec<Work> = feed.by_ref().take(BATCH).collect();
-                    if batch.is_empty()
+                loop {
+                    let first = feed.index;
+                    let work: Vec<Work> = feed.by_ref().take(RUN).collect();
+                    if work.is_empty()
                         || progress.stop.load(Ordering::Relaxed)
-                        || permits.recv().is_err()
-                        || to_readers.send((seq, batch)).is_err()
+                        || !queue.push(Run { first, work })
                     {
                         break;
                     }
                 }
+                queue.close();
             })?;
-        seal(&mut writer, done, &free, progress)
+        let sealed = seal(&mut writer, done, queue, progress);
+        queue.stop();
+        sealed
     })?;
     if progress.stop.load(Ordering::Relaxed) {
         return Err(CaptureError::Stopped);
@@ -205,38 +192,66 @@ pub fn capture(what: &Capture<'_>, progress: &Progress) -> Result<Sealed, Captur
     })
 }
 
+/// Reads a run and makes its rows. Before a long file, what follows it is given back.
+fn read_run(
+    run: Run<Work>,
+    key: &SnapshotKey,
+    queue: &Queue<Work>,
+    links: &Links,
+    buffer: &mut [u8],
+    progress: &Progress,
+) -> Vec<(Row, Digest)> {
+    let mut rows = Vec::with_capacity(run.work.len());
+    let mut rest = run.work.into_iter();
+    while let Some(work) = rest.next() {
+        let next = run.first + rows.len() as u64 + 1;
+        let mut long = || {
+            if rest.len() > 0 {
+                queue.give_back(Run {
+                    first: next,
+                    work: rest.by_ref().collect(),
+                });
+            }
+        };
+        let row = make(work, links, buffer, &mut long);
+        let bytes = row.sha256.map_or(0, |_| row.size);
+        progress.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let leaf = leaf::leaf_hash(&row, &key.salt_row(row.index));
+        rows.push((row, leaf));
+    }
+    rows
+}
+
 /// Takes rows in any order and writes them in theirs.
 fn seal<W: std::io::Write + Send>(
     writer: &mut Writer<W>,
     done: mpsc::Receiver<(u64, Vec<(Row, Digest)>)>,
-    free: &mpsc::SyncSender<()>,
+    queue: &Queue<Work>,
     progress: &Progress,
 ) -> Result<(u64, u64), CaptureError> {
     let (mut next, mut waiting) = (0, BTreeMap::new());
     let (mut bytes, mut unreadable) = (0, 0);
-    for (seq, rows) in done {
-        waiting.insert(seq, rows);
+    for (first, rows) in done {
+        waiting.insert(first, rows);
         while let Some(rows) = waiting.remove(&next) {
-            next += 1;
+            let count = rows.len() as u64;
+            next += count;
             for (row, leaf) in rows {
                 bytes += row.sha256.map_or(0, |_| row.size);
                 unreadable += u64::from(row.status == Status::Unreadable);
-                progress.rows.fetch_add(1, Ordering::Relaxed);
-                if let Err(error) = writer.push(row, leaf) {
-                    progress.stop.store(true, Ordering::Relaxed);
-                    return Err(error.into());
-                }
+                writer.push(row, leaf)?;
             }
-            let _ = free.try_send(());
+            progress.rows.fetch_add(count, Ordering::Relaxed);
+            queue.sealed(count);
         }
     }
     Ok((bytes, unreadable))
 }
 
-fn make(work: Work, links: &Links, buffer: &mut [u8]) -> Row {
+fn make(work: Work, links: &Links, buffer: &mut [u8], long: &mut dyn FnMut()) -> Row {
     match work {
         Work::Known(row) => *row,
-        Work::Read(index, step) => hash::read(&step, index, links, buffer),
+        Work::Read(index, step) => hash::read(&step, index, links, buffer, long),
         Work::Copy(origin, None) => {
             let mut row = *origin;
             row.status = Status::Unreadable;
@@ -244,7 +259,7 @@ fn make(work: Work, links: &Links, buffer: &mut [u8]) -> Row {
             row
         }
         Work::Copy(origin, Some(step)) => {
-            let copy = hash::read(&step, origin.index, links, buffer);
+            let copy = hash::read(&step, origin.index, links, buffer, long);
             let mut row = *origin;
             // Content, and trouble with it, are the copy's; the rest is the original's.
             (row.sha256, row.holes) = (copy.sha256, row.holes.max(copy.holes));
