@@ -293,6 +293,8 @@ fn a_retry_is_known_a_gap_and_a_fork_are_refused_and_a_new_epoch_begins_anew() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
     /// I3: whatever clocks say, and in whatever order, nothing is ever to be lowered.
     #[test]
     fn no_clock_renewal_or_withdrawal_ever_asks_for_a_lowering(

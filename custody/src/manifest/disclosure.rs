@@ -57,6 +57,7 @@ impl ShownField {
 
 /// A whole row as its owner may see it, with what proves that it is in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ShownRow {
     /// The row.
     pub row: Row,

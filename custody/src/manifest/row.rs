@@ -85,6 +85,7 @@ words! { Status:
 
 /// One row of a manifest. Times are nanoseconds since 1970; sizes are bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Row {
     /// Position, from 0.
     pub index: u64,

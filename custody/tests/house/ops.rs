@@ -6,15 +6,16 @@ use custody::{
         act::Act,
         finding::FindingKind,
         order::Copies,
+        release,
         scope::Rule,
         tasks::{Due, Task},
     },
     id::{OrderId, PersonId, SnapshotId, TargetId},
     statement::{
         AgentRetire, Author, Body, ClaimWithdraw, Finding, HoldAcknowledged, HoldProof, ListImport,
-        OrderExpired, OrderExtend, OrderNarrow, OrderWithdraw, PersonRetire, Reject,
-        RequestExecuted, RequestMake, Sealed, SnapshotReceived, SnapshotTake, SnapshotWish,
-        Trouble,
+        OrderExpired, OrderExtend, OrderNarrow, OrderWithdraw, PersonRetire, Reject, ReleasePacked,
+        ReleaseSpooled, RequestExecuted, RequestMake, Sealed, SnapshotReceived, SnapshotTake,
+        SnapshotWish, Trouble,
     },
     time::Span,
 };
@@ -43,7 +44,7 @@ pub struct Op {
     pub c: usize,
 }
 
-pub const KINDS: u8 = 26;
+pub const KINDS: u8 = 29;
 
 pub fn op() -> impl Strategy<Value = Op> {
     let right = prop::bool::weighted(0.85);
@@ -178,17 +179,9 @@ impl Op {
                         desk.coordinator(Body::SnapshotReceived(body))
                     }
                     Task::Lower(target) => desk.agent(agent, world::lowered(target)),
-                    Task::Pack(release) => {
-                        let body = custody::statement::ReleasePacked {
-                            release,
-                            parcel: Digest::of(b"parcel"),
-                            bytes: 1,
-                            files: 1,
-                        };
-                        desk.agent(agent, Body::ReleasePacked(body))
-                    }
+                    Task::Pack(release) => desk.agent(agent, world::packed(release)),
                     Task::SendParcel(release) => {
-                        let body = custody::statement::ReleaseSpooled { release };
+                        let body = ReleaseSpooled { release };
                         desk.coordinator(Body::ReleaseSpooled(body))
                     }
                 }
@@ -273,7 +266,17 @@ impl Op {
             14 => {
                 let mut body = world::claim_body(desk);
                 body.sworn = !c.is_multiple_of(7);
-                desk.person(self.by(world::CLAIMS), Body::ClaimFile(body))
+                let claim = body.claim;
+                let mut said = desk.person(self.by(world::CLAIMS), Body::ClaimFile(body));
+                // Mostly the coordinator matches it at once, as it should.
+                if said.is_ok() && !b.is_multiple_of(4) {
+                    for snapshot in snapshots {
+                        let first = (a % 60) as u64;
+                        said =
+                            world::matched(desk, claim, snapshot, &[(first, first + 9)]).or(said);
+                    }
+                }
+                said
             }
             15..=17 => {
                 let first = (c % 30) as u64;
@@ -398,7 +401,21 @@ impl Op {
                     checkpoint,
                 }))
             }
-            _ => match c % 8 {
+            25..=27 => {
+                let releases: Vec<_> = desk.house.releases.keys().copied().collect();
+                let release = pick(&releases, a)?;
+                match desk.house.releases[&release].state {
+                    release::State::Ordered if !c.is_multiple_of(4) => {
+                        let by = desk.house.releases[&release].agent;
+                        desk.agent(by, world::packed(release))
+                    }
+                    release::State::Packed if !c.is_multiple_of(4) => {
+                        desk.coordinator(Body::ReleaseSpooled(ReleaseSpooled { release }))
+                    }
+                    _ => world::deliver(desk, release),
+                }
+            }
+            _ => match c % 3 {
                 0 => {
                     let body = Sealed {
                         class: "matter-7".to_owned(),
@@ -415,14 +432,9 @@ impl Op {
                     let body = AgentRetire { agent };
                     desk.person(world::OPERATOR, Body::AgentRetire(body))
                 }
-                2 => {
+                _ => {
                     let key = desk.next();
                     world::enrol(desk, agent, key)
-                }
-                _ => {
-                    let releases: Vec<_> = desk.house.releases.keys().copied().collect();
-                    let release = pick(&releases, a)?;
-                    world::deliver(desk, release)
                 }
             },
         };

@@ -395,18 +395,18 @@ pub fn lift(desk: &mut Desk, targets: &[TargetId]) -> RequestId {
     request
 }
 
-/// Packs and spools a release that was ordered.
-pub fn spool(desk: &mut Desk, agent: AgentId, release: ReleaseId) {
-    let packed = ReleasePacked {
+pub fn packed(release: ReleaseId) -> Body {
+    Body::ReleasePacked(ReleasePacked {
         release,
         parcel: Digest::of(b"parcel"),
         bytes: 100,
         files: 1,
-    };
-    assert_eq!(
-        desk.agent(agent, Body::ReleasePacked(packed)).unwrap().void,
-        None
-    );
+    })
+}
+
+/// Packs and spools a release that was ordered.
+pub fn spool(desk: &mut Desk, agent: AgentId, release: ReleaseId) {
+    assert_eq!(desk.agent(agent, packed(release)).unwrap().void, None);
     desk.coordinator(Body::ReleaseSpooled(ReleaseSpooled { release }))
         .unwrap();
 }

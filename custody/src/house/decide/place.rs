@@ -105,44 +105,68 @@ pub(super) fn check_place(
         if !scope::is_plain_path(&path) {
             return Err(not_plain());
         }
-        if !names(&order.served.scope, target, &path, context.openings) {
+        let openings = context.openings;
+        let Some(item) = names(&order.served.scope, target, &path, openings) else {
             return Err(conflict(
                 "hold.out-of-scope",
                 "A target lies outside what the order names",
                 "Place the hold from the order's scope",
+            ));
+        };
+        if excludes(&order.served.scope, item, target, &path, openings) {
+            return Err(conflict(
+                "hold.excluded",
+                "A target lies in what the order leaves out",
+                "Place the hold on the rest of the order's scope",
             ));
         }
     }
     Ok(())
 }
 
-/// Whether a scope names a target, which lies at `path`: by the item that the target says, and
-/// with no exclusion that covers it. What an erased exclusion named cannot be told: in doubt
-/// it excludes nothing, and the place may be held.
-fn names(scope: &[ScopeItem], target: &Target, path: &[u8], openings: &dyn Openings) -> bool {
-    let value = |item: &ScopeItem| item.value.as_ref().and_then(|value| openings.open(value));
-    let here = |item: &&ScopeItem| item.agent.is_none_or(|agent| agent == target.agent);
-    let covers = |item: &ScopeItem| value(item).is_some_and(|place| scope::covers(&place, path));
-    let mut included = scope
-        .iter()
-        .filter(here)
-        .filter(|item| item.item == target.item && item.rule == Rule::Include);
-    let Some(included) = included.next() else {
-        return false;
-    };
-    if included.selector == Selector::Path && !covers(included) {
-        return false;
-    }
-    let mut excluded = scope.iter().filter(|item| item.rule == Rule::Exclude);
-    !excluded.any(|item| {
-        here(&item)
+fn value(item: &ScopeItem, openings: &dyn Openings) -> Option<Vec<u8>> {
+    item.value.as_ref().and_then(|value| openings.open(value))
+}
+
+fn is_on(item: &ScopeItem, target: &Target) -> bool {
+    item.agent.is_none_or(|agent| agent == target.agent)
+}
+
+/// The item that a target comes from, if it names the place.
+fn names<'a>(
+    scope: &'a [ScopeItem],
+    target: &Target,
+    path: &[u8],
+    openings: &dyn Openings,
+) -> Option<&'a ScopeItem> {
+    let item = scope.iter().find(|item| item.item == target.item)?;
+    let covers = item.selector != Selector::Path
+        || value(item, openings).is_some_and(|place| scope::covers(&place, path));
+    (item.rule == Rule::Include && is_on(item, target) && covers).then_some(item)
+}
+
+/// Whether a scope leaves out a place that one of its items names. What an erased exclusion
+/// named cannot be told: in doubt it excludes nothing, and the place may be held.
+fn excludes(
+    scope: &[ScopeItem],
+    included: &ScopeItem,
+    target: &Target,
+    path: &[u8],
+    openings: &dyn Openings,
+) -> bool {
+    let mut out = scope.iter().filter(|item| item.rule == Rule::Exclude);
+    out.any(|item| {
+        is_on(item, target)
             && match item.selector {
                 Selector::Server => true,
-                Selector::Path => covers(item),
+                Selector::Path => {
+                    value(item, openings).is_some_and(|place| scope::covers(&place, path))
+                }
                 // An account or a file, named in and out alike.
                 Selector::Account | Selector::Hash => {
                     item.selector == included.selector
-                        && value(item).is_some_and(|out| value(included) == Some(out))
+                        && value(item, openings)
+                            .is_some_and(|out| value(included, openings) == Some(out))
                 }
             }
     })
