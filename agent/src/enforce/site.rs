@@ -104,6 +104,11 @@ impl Site {
         };
         let fd = match opened {
             Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP | Errno::NOTDIR) => {
+                return Err(HoldTrouble::NotSupported(
+                    "something that is no folder stands in the vault's place. Move it away; the vault is made anew",
+                ));
+            }
             opened => opened.map_err(while_doing("the vault cannot be opened"))?,
         };
         let stat = fstat(&fd).map_err(while_doing("the vault cannot be looked at"))?;

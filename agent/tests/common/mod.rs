@@ -3,6 +3,9 @@
 
 use std::io::Write as _;
 
+pub mod mounted;
+pub mod trees;
+
 /// Says that a test could not run here. The runner counts these, and CI allows none.
 pub fn skipped(test: &str, why: &str) {
     eprintln!("SKIPPED {test}: {why}");
