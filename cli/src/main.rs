@@ -1,2 +1,5 @@
-//! Entry point.
-fn main() {}
+//! The `holdfast` tool.
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}
