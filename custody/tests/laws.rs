@@ -281,3 +281,34 @@ fn i8_a_sealed_statement_is_read_as_a_form_and_refused_as_an_act() {
     let said = desk.agent(world::ONE, body()).unwrap();
     assert_eq!(said.void.unwrap().rule, "role");
 }
+
+/// What is personal enters a statement as a commitment alone, and each is listed, so that the
+/// door can demand what opens it.
+#[test]
+fn no_entry_holds_a_name_or_path_and_every_commitment_is_listed() {
+    let mut runner = TestRunner::deterministic();
+    let mut listed = 0;
+    for _ in 0..6 {
+        let tree = prop::collection::vec(op(), 120)
+            .new_tree(&mut runner)
+            .unwrap();
+        let ops = proptest::strategy::ValueTree::current(&tree);
+        let desk = play(&ops, &mut Reached::default());
+        for recorded in &desk.log {
+            let text = recorded.entry.text();
+            for personal in [
+                "/srv", "/data", "alice", "a court", "1:12", "age1", "somebody",
+            ] {
+                assert!(!text.contains(personal), "{personal} in {text}");
+            }
+            let body = recorded.entry.statement().unwrap().body;
+            let commitments = custody::house::decide::commitments(&body);
+            for commitment in desk.openings.keys() {
+                let there = text.contains(&commitment.to_string());
+                assert_eq!(there, commitments.contains(commitment), "{text}");
+                listed += u64::from(there);
+            }
+        }
+    }
+    assert!(listed > 100);
+}
