@@ -1,0 +1,76 @@
+//! Tasks as they go over the wire.
+
+use custody::{
+    commit::Commitment,
+    house::{House, Openings, regime::Holding, tasks::Task},
+};
+use proto::v1::{
+    Capture, Holding as WireHolding, Lower, Pack, PackRows, Raise, RowRange, SendManifest,
+    SendParcel, Task as WireTask, task::Task as Kind,
+};
+
+/// Writes a task out. `None` when what it needs was erased since: then nobody can do it.
+pub(super) fn task(house: &House, openings: &dyn Openings, task: &Task) -> Option<WireTask> {
+    let open = |commitment: &Commitment| openings.open(commitment);
+    let (kind, position) = match task {
+        Task::Raise(id) => {
+            let target = house.targets.get(id)?;
+            let holding = match target.holding {
+                Holding::Freeze => WireHolding::Freeze,
+                Holding::Preserve => WireHolding::Preserve,
+            };
+            let raise = Raise {
+                target: id.to_string(),
+                path: open(&target.wish.path)?.into(),
+                holding: holding.into(),
+            };
+            (Kind::Raise(raise), target.changed)
+        }
+        Task::Lower(id) => {
+            let target = id.to_string();
+            let position = house.targets.get(id)?.changed;
+            (Kind::Lower(Lower { target }), position)
+        }
+        Task::Capture(id) => {
+            let snapshot = house.snapshots.get(id)?;
+            let capture = Capture {
+                snapshot: id.to_string(),
+                target: snapshot.target.to_string(),
+            };
+            (Kind::Capture(capture), snapshot.entry)
+        }
+        Task::SendManifest(id) => {
+            let position = house.snapshots.get(id)?.sealed_entry?;
+            let snapshot = id.to_string();
+            (Kind::SendManifest(SendManifest { snapshot }), position)
+        }
+        Task::Pack(id) => {
+            let release = house.releases.get(id)?;
+            let claim = house.claims.get(&release.claim)?;
+            let rows = release.files.iter().map(|rows| {
+                let target = house.snapshots.get(&rows.snapshot)?.target;
+                let range = |&(first, end): &(u64, u64)| RowRange { first, end };
+                Some(PackRows {
+                    snapshot: rows.snapshot.to_string(),
+                    target: target.to_string(),
+                    ranges: rows.rows.as_slice().iter().map(range).collect(),
+                })
+            });
+            let pack = Pack {
+                release: id.to_string(),
+                recipient: String::from_utf8(open(&claim.filed.recipient)?).ok()?,
+                rows: rows.collect::<Option<_>>()?,
+            };
+            (Kind::Pack(pack), release.entry)
+        }
+        Task::SendParcel(id) => {
+            let position = house.releases.get(id)?.packed_entry?;
+            let release = id.to_string();
+            (Kind::SendParcel(SendParcel { release }), position)
+        }
+    };
+    Some(WireTask {
+        task: Some(kind),
+        position,
+    })
+}

@@ -1,0 +1,610 @@
+//! Evidence: what comes is what was signed, what goes out went by every rule, and the receipt
+//! says so to outsiders.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use common::{
+    Coordinator, Human,
+    agent::{Agent, Outcome},
+    bearer, rule,
+    story::{self, MANIFEST, PARCEL},
+};
+use custody::{
+    commit::{Commitment, Opening},
+    digest::Digest,
+    house::{finding::FindingKind, person::Role, scope::Selector},
+    ledger::{entry::Entry, note::VerifierKey, proof::LogProof},
+    statement::{Author, Body, ClaimWithdraw, ListImport, ReleasePacked},
+};
+use proto::v1::{FetchRequest, ListMatchesRequest, task};
+use tonic::{Code, Status};
+
+async fn fetch(
+    coordinator: &Coordinator,
+    who: &Human,
+    kind: i32,
+    id: &str,
+    offset: u64,
+) -> Result<Vec<u8>, Status> {
+    let request = FetchRequest {
+        kind,
+        id: id.to_owned(),
+        offset,
+    };
+    let mut evidence = coordinator.evidence().await;
+    let mut chunks = evidence
+        .fetch(bearer(&who.token, request))
+        .await?
+        .into_inner();
+    let (mut bytes, mut total) = (Vec::new(), None);
+    while let Some(chunk) = chunks.message().await? {
+        total.get_or_insert(chunk.total);
+        assert_eq!(chunk.offset, offset + bytes.len() as u64);
+        bytes.extend_from_slice(&chunk.data);
+    }
+    assert_eq!(total, Some(offset + bytes.len() as u64));
+    Ok(bytes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_was_cut_off_goes_on_where_it_stopped() {
+    let mut coordinator = Coordinator::new().await;
+    let people = story::people(&coordinator).await;
+    let mut agent = Agent::new(&coordinator).await;
+    let (target, mut stream) = story::held(&coordinator, &people, &mut agent).await;
+    let evidence = story::seal(&coordinator, &people, &mut agent, &mut stream, target, 3000).await;
+    let (id, bytes) = (evidence.snapshot.to_string(), &evidence.manifest);
+    let what = (MANIFEST, id.as_str());
+    let middle = bytes.len() / 2;
+
+    assert_eq!(agent.have(&coordinator, MANIFEST, &id).await, (0, false));
+    let half = agent
+        .upload(&coordinator, what, bytes, (0, middle), 5000)
+        .await
+        .unwrap();
+    assert_eq!((half.have, half.complete), (middle as u64, false));
+    // It survives a kill, and nothing but its end is taken.
+    coordinator.kill_and_restart();
+    coordinator.admin.token = coordinator.login(&coordinator.admin.key).await.unwrap();
+    assert_eq!(
+        agent.have(&coordinator, MANIFEST, &id).await,
+        (middle as u64, false)
+    );
+    let wrong = agent
+        .upload(&coordinator, what, bytes, (0, middle), 5000)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (wrong.code(), rule(&wrong).as_str()),
+        (Code::FailedPrecondition, "upload.offset")
+    );
+
+    let rest = (middle, bytes.len());
+    let done = agent
+        .upload(&coordinator, what, bytes, rest, 5000)
+        .await
+        .unwrap();
+    assert_eq!((done.have, done.complete), (bytes.len() as u64, true));
+    assert_eq!(
+        coordinator.show("snapshots", &id).await["state"],
+        "received"
+    );
+    assert_eq!(
+        std::fs::read(coordinator.data().join(format!("manifests/{id}.parquet"))).unwrap(),
+        *bytes
+    );
+    let again = agent
+        .upload(&coordinator, what, bytes, rest, 5000)
+        .await
+        .unwrap();
+    assert!(again.complete);
+
+    let custodian = Human {
+        token: coordinator.login(&people.custodian.key).await.unwrap(),
+        ..people.custodian
+    };
+    for offset in [0, 1, middle as u64, bytes.len() as u64] {
+        let got = fetch(&coordinator, &custodian, MANIFEST, &id, offset)
+            .await
+            .unwrap();
+        assert_eq!(got, bytes[usize::try_from(offset).unwrap()..]);
+    }
+    let past = fetch(
+        &coordinator,
+        &custodian,
+        MANIFEST,
+        &id,
+        bytes.len() as u64 + 1,
+    )
+    .await;
+    assert_eq!(past.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrupted_upload_is_thrown_away_and_recorded_and_the_right_one_still_comes() {
+    let coordinator = Coordinator::new().await;
+    let people = story::people(&coordinator).await;
+    let mut agent = Agent::new(&coordinator).await;
+    let (target, mut stream) = story::held(&coordinator, &people, &mut agent).await;
+    let evidence = story::seal(&coordinator, &people, &mut agent, &mut stream, target, 100).await;
+    let (id, bytes) = (evidence.snapshot.to_string(), &evidence.manifest);
+    let what = (MANIFEST, id.as_str());
+    let whole = (0, bytes.len());
+
+    let mut spoiled = bytes.clone();
+    spoiled[bytes.len() / 2] ^= 1;
+    let refused = agent
+        .upload(&coordinator, what, &spoiled, whole, 1 << 20)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (refused.code(), rule(&refused).as_str()),
+        (Code::FailedPrecondition, "upload.differs")
+    );
+    assert_eq!(coordinator.show("snapshots", &id).await["state"], "sealed");
+    assert_eq!(agent.have(&coordinator, MANIFEST, &id).await, (0, false));
+    let noted = coordinator
+        .log()
+        .await
+        .into_iter()
+        .find_map(|statement| match statement.body {
+            Body::Finding(finding) => Some(finding),
+            _ => None,
+        });
+    let noted = noted.unwrap();
+    assert_eq!(noted.what, FindingKind::ManifestDiffers);
+    assert_eq!(noted.evidence, [Digest::of(bytes), Digest::of(&spoiled)]);
+
+    // More than was signed, and chunks over the limit, are refused before they fill the disk.
+    let mut longer = bytes.clone();
+    longer.push(0);
+    let refused = agent
+        .upload(&coordinator, what, &longer, (0, longer.len()), 1 << 20)
+        .await;
+    assert_eq!(rule(&refused.unwrap_err()), "upload.chunk");
+    let other = Agent::new(&coordinator).await;
+    let refused = other
+        .upload(&coordinator, what, bytes, whole, 1 << 20)
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound, "another agent's snapshot");
+
+    assert!(
+        agent
+            .upload(&coordinator, what, bytes, whole, 1 << 20)
+            .await
+            .unwrap()
+            .complete
+    );
+    assert_eq!(
+        coordinator.show("snapshots", &id).await["state"],
+        "received"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_whose_rows_do_not_give_the_signed_root_is_refused() {
+    let coordinator = Coordinator::new().await;
+    let people = story::people(&coordinator).await;
+    let mut agent = Agent::new(&coordinator).await;
+    let (target, mut stream) = story::held(&coordinator, &people, &mut agent).await;
+    let snapshot = common::fresh!(custody::id::SnapshotId);
+    let take = Body::SnapshotTake(custody::statement::SnapshotTake {
+        snapshots: vec![custody::statement::SnapshotWish { snapshot, target }],
+    });
+    coordinator.say(&people.custodian, take, &[]).await.unwrap();
+    stream.task().await;
+    // The agent signs a root that its manifest does not have.
+    let secret = common::random();
+    let key = custody::manifest::leaf::SnapshotKey::from_random(secret);
+    let (bytes, rows, total, _) = story::manifest(10, &key);
+    let (key, opening) = common::commit("salt-key", secret);
+    let sealed = Body::SnapshotSealed(custody::statement::SnapshotSealed {
+        snapshot,
+        root: Digest::of(b"another root"),
+        rows,
+        bytes: total,
+        unreadable: 0,
+        manifest: Digest::of(&bytes),
+        manifest_bytes: bytes.len() as u64,
+        key,
+        mechanism: "immutable-flag".to_owned(),
+        tool: "test".to_owned(),
+        began: common::now(),
+        ended: common::now(),
+    });
+    let said = agent
+        .say(&coordinator, &mut stream, sealed, &[opening])
+        .await;
+    assert!(matches!(said, Outcome::Recorded(_)));
+    let id = snapshot.to_string();
+    let whole = (0, bytes.len());
+    let refused = agent
+        .upload(&coordinator, (MANIFEST, &id), &bytes, whole, 1 << 20)
+        .await;
+    assert_eq!(rule(&refused.unwrap_err()), "upload.differs");
+    assert_eq!(coordinator.show("snapshots", &id).await["state"], "sealed");
+}
+
+/// A file system of so many bytes, for as long as it stands.
+struct Small(std::path::PathBuf);
+
+impl Small {
+    fn mount(at: std::path::PathBuf, bytes: usize) -> Option<Self> {
+        let done = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
+            .arg(&at)
+            .status();
+        done.is_ok_and(|status| status.success())
+            .then_some(Self(at))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let done = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(&self.0)
+            .status();
+        assert!(done.unwrap().success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_stops_an_upload_with_a_clear_word_and_harms_nothing() {
+    let coordinator = Coordinator::new().await;
+    let people = story::people(&coordinator).await;
+    let mut agent = Agent::new(&coordinator).await;
+    let (target, mut stream) = story::held(&coordinator, &people, &mut agent).await;
+    let evidence = story::seal(&coordinator, &people, &mut agent, &mut stream, target, 3000).await;
+    let (id, bytes) = (evidence.snapshot.to_string(), &evidence.manifest);
+    let (what, whole) = ((MANIFEST, id.as_str()), (0, bytes.len()));
+    let Some(small) = Small::mount(coordinator.data().join("spool"), 128 << 10) else {
+        return common::skipped("a_full_disk_stops_an_upload", "cannot mount a tmpfs");
+    };
+    let full = agent
+        .upload(&coordinator, what, bytes, whole, 50_000)
+        .await
+        .unwrap_err();
+    assert_eq!(full.code(), Code::ResourceExhausted, "{full}");
+    assert!(full.message().contains("Free space"), "{full}");
+    // What came whole is kept, and only that.
+    let (have, complete) = agent.have(&coordinator, MANIFEST, &id).await;
+    assert_eq!((have, complete), (100_000, false));
+    let rest = (100_000, bytes.len());
+    let full = agent
+        .upload(&coordinator, what, bytes, rest, 50_000)
+        .await
+        .unwrap_err();
+    assert_eq!(full.code(), Code::ResourceExhausted, "{full}");
+    assert_eq!(coordinator.show("snapshots", &id).await["state"], "sealed");
+
+    drop(small);
+    assert!(
+        agent
+            .upload(&coordinator, what, bytes, whole, 50_000)
+            .await
+            .unwrap()
+            .complete
+    );
+    assert_eq!(
+        coordinator.show("snapshots", &id).await["state"],
+        "received"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_was_put_in_its_place_before_a_crash_is_not_sent_again() {
+    let coordinator = Coordinator::new().await;
+    let people = story::people(&coordinator).await;
+    let mut agent = Agent::new(&coordinator).await;
+    let (target, mut stream) = story::held(&coordinator, &people, &mut agent).await;
+    let evidence = story::seal(&coordinator, &people, &mut agent, &mut stream, target, 10).await;
+    let id = evidence.snapshot.to_string();
+    let place = coordinator.data().join(format!("manifests/{id}.parquet"));
+    // A torn one is not taken for it.
+    std::fs::write(&place, &evidence.manifest[..100]).unwrap();
+    assert_eq!(agent.have(&coordinator, MANIFEST, &id).await, (0, false));
+    std::fs::write(&place, &evidence.manifest).unwrap();
+    let length = evidence.manifest.len() as u64;
+    assert_eq!(
+        agent.have(&coordinator, MANIFEST, &id).await,
+        (length, true)
+    );
+    assert_eq!(
+        coordinator.show("snapshots", &id).await["state"],
+        "received"
+    );
+}
+
+/// A coordinator with a received snapshot of 50 files each of alice and bob.
+struct Case {
+    coordinator: Coordinator,
+    people: story::People,
+    agent: Agent,
+    stream: common::agent::Stream,
+    snapshot: custody::id::SnapshotId,
+}
+
+async fn case() -> Case {
+    let coordinator = Coordinator::new().await;
+    let people = story::people(&coordinator).await;
+    let mut agent = Agent::new(&coordinator).await;
+    let (target, mut stream) = story::held(&coordinator, &people, &mut agent).await;
+    let evidence = story::seal(&coordinator, &people, &mut agent, &mut stream, target, 50).await;
+    let (id, bytes) = (evidence.snapshot.to_string(), &evidence.manifest);
+    let whole = (0, bytes.len());
+    agent
+        .upload(&coordinator, (MANIFEST, &id), bytes, whole, 1 << 20)
+        .await
+        .unwrap();
+    Case {
+        coordinator,
+        people,
+        agent,
+        stream,
+        snapshot: evidence.snapshot,
+    }
+}
+
+async fn matches(case: &Case, claim: custody::id::ClaimId) -> Vec<proto::v1::MatchedFile> {
+    let request = ListMatchesRequest {
+        claim: claim.to_string(),
+    };
+    let mut records = case.coordinator.records().await;
+    let stream = records
+        .list_matches(bearer(&case.people.claims.token, request))
+        .await;
+    let (mut stream, mut all) = (stream.unwrap().into_inner(), Vec::new());
+    while let Some(file) = stream.message().await.unwrap() {
+        all.push(file);
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_are_matched_by_account_path_and_hash_and_overlaps_are_shown() {
+    let case = case().await;
+    let (coordinator, people) = (&case.coordinator, &case.people);
+    let hash = Digest::of(b"bob/000007").to_string();
+    let items = [
+        (Selector::Account, "alice"),
+        (Selector::Hash, hash.as_str()),
+    ];
+    let alice = story::claim(coordinator, people, &items).await;
+    let matched = story::matched(coordinator, alice, case.snapshot).await;
+    // Row 0 is the target, 1 alice's folder, 2..52 her files, 52 bob's folder, 59 his seventh.
+    assert_eq!(matched["rows"], serde_json::json!([[1, 52], [59, 60]]));
+    assert_eq!(
+        (matched["bytes"].as_u64(), matched["excluded"].as_u64()),
+        (Some(5100), Some(0))
+    );
+    let files = matches(&case, alice).await;
+    assert_eq!(files.len(), 52);
+    assert_eq!(files[1].path.as_ref(), b"/srv/data/alice/000001");
+    assert!(files.iter().all(|file| !file.contested));
+
+    let bob = story::claim(
+        coordinator,
+        people,
+        &[(Selector::Path, "/srv/data/bob/000007")],
+    )
+    .await;
+    story::matched(coordinator, bob, case.snapshot).await;
+    let contested = matches(&case, alice)
+        .await
+        .into_iter()
+        .filter(|file| file.contested);
+    assert_eq!(contested.map(|file| file.index).collect::<Vec<_>>(), [59]);
+
+    // A list keeps a file back: everything is matched anew.
+    let list = Body::ListImport(ListImport {
+        list: "illegal".to_owned(),
+        basis: "statute".to_owned(),
+        hashes: vec![Digest::of(b"alice/000001")],
+    });
+    coordinator.say(&people.legal, list, &[]).await.unwrap();
+    let anew = common::until("matched under the new list", async || {
+        let matched = story::matched(coordinator, alice, case.snapshot).await;
+        (matched["lists"] == 1).then_some(matched)
+    })
+    .await;
+    assert_eq!(anew["rows"], serde_json::json!([[1, 2], [3, 52], [59, 60]]));
+    assert_eq!(anew["excluded"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_of_what_is_not_there_matches_nothing() {
+    let case = case().await;
+    let items = [
+        (Selector::Account, "../alice"),
+        (Selector::Path, "/srv/data/ali"),
+    ];
+    let claim = story::claim(&case.coordinator, &case.people, &items).await;
+    let matched = story::matched(&case.coordinator, claim, case.snapshot).await;
+    assert_eq!(matched["rows"], serde_json::json!([]));
+    assert!(matches(&case, claim).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parcel_goes_out_by_every_rule_on_record_with_a_receipt_that_checks_offline() {
+    let mut case = case().await;
+    let claim = story::claim(
+        &case.coordinator,
+        &case.people,
+        &[(Selector::Account, "alice")],
+    )
+    .await;
+    story::matched(&case.coordinator, claim, case.snapshot).await;
+    let rows = vec![(2, 12)];
+    let release =
+        story::released(&case.coordinator, &case.people, claim, case.snapshot, rows).await;
+    let task::Task::Pack(pack) = case.stream.task().await else {
+        panic!("no pack");
+    };
+    assert_eq!(
+        (pack.release, pack.recipient),
+        (release.to_string(), "age1example".to_owned())
+    );
+    assert_eq!(
+        (pack.rows[0].ranges[0].first, pack.rows[0].ranges[0].end),
+        (2, 12)
+    );
+
+    let parcel: Vec<u8> = (0..3_000_000_u32).map(|at| (at * 7 % 251) as u8).collect();
+    let packed = Body::ReleasePacked(ReleasePacked {
+        release,
+        parcel: Digest::of(&parcel),
+        bytes: parcel.len() as u64,
+        files: 10,
+    });
+    let said = case
+        .agent
+        .say(&case.coordinator, &mut case.stream, packed, &[])
+        .await;
+    assert!(matches!(said, Outcome::Recorded(_)));
+    assert!(matches!(
+        case.stream.task().await,
+        task::Task::SendParcel(_)
+    ));
+
+    let (coordinator, people, id) = (&case.coordinator, &case.people, release.to_string());
+    let early = fetch(coordinator, &people.claims, PARCEL, &id, 0)
+        .await
+        .unwrap_err();
+    assert_eq!(rule(&early), "release.not-spooled");
+    let whole = (0, parcel.len());
+    let done = case
+        .agent
+        .upload(coordinator, (PARCEL, &id), &parcel, whole, 1 << 20)
+        .await;
+    assert!(done.unwrap().complete);
+    assert_eq!(coordinator.show("releases", &id).await["state"], "spooled");
+
+    // From an offset, with no delivery begun, it is a delivery all the same.
+    let got = fetch(coordinator, &people.claims, PARCEL, &id, 10)
+        .await
+        .unwrap();
+    assert_eq!(got, parcel[10..]);
+    assert_eq!(coordinator.show("releases", &id).await["deliveries"], 1);
+    let rest = fetch(coordinator, &people.claims, PARCEL, &id, 2_000_000)
+        .await
+        .unwrap();
+    assert_eq!(rest, parcel[2_000_000..]);
+    assert_eq!(
+        coordinator.show("releases", &id).await["deliveries"],
+        1,
+        "a resumed one"
+    );
+    assert_eq!(
+        fetch(coordinator, &people.claims, PARCEL, &id, 0)
+            .await
+            .unwrap(),
+        parcel
+    );
+    assert_eq!(coordinator.show("releases", &id).await["deliveries"], 2);
+
+    let receipt = fetch(coordinator, &people.auditor, 3, &id, 0)
+        .await
+        .unwrap();
+    check_receipt(coordinator, &receipt, &id);
+
+    // A second claim over the same files freezes them at the door, also for a resumed fetch.
+    let items = [(Selector::Path, "/srv/data/alice/000003")];
+    let rival = story::claim(coordinator, people, &items).await;
+    for offset in [0, 10] {
+        let frozen = fetch(coordinator, &people.claims, PARCEL, &id, offset)
+            .await
+            .unwrap_err();
+        assert_eq!(frozen.code(), Code::FailedPrecondition, "{frozen}");
+    }
+    story::matched(coordinator, rival, case.snapshot).await;
+    let frozen = fetch(coordinator, &people.claims, PARCEL, &id, 0)
+        .await
+        .unwrap_err();
+    assert_eq!(rule(&frozen), "release.contested");
+    assert!(
+        coordinator
+            .refused("release.contested", "release.deliver")
+            .await
+    );
+    let over = Body::ClaimWithdraw(ClaimWithdraw { claim: rival });
+    coordinator.say(&people.claims, over, &[]).await.unwrap();
+    assert_eq!(
+        fetch(coordinator, &people.claims, PARCEL, &id, 0)
+            .await
+            .unwrap(),
+        parcel
+    );
+}
+
+fn check_receipt(coordinator: &Coordinator, receipt: &[u8], id: &str) {
+    let receipt: serde_json::Value = serde_json::from_slice(receipt).unwrap();
+    assert_eq!(receipt["format"], "holdfast-receipt/1");
+    assert_eq!(
+        (receipt["release"].as_str(), receipt["origin"].as_str()),
+        (Some(id), Some(coordinator.origin.as_str()))
+    );
+    let key = VerifierKey::parse(receipt["vkey"].as_str().unwrap()).unwrap();
+    assert_eq!(key.to_string(), coordinator.vkey);
+    let mut kinds = Vec::new();
+    for entry in receipt["entries"].as_array().unwrap() {
+        let bytes = entry["entry"].as_str().unwrap().as_bytes();
+        let proof = LogProof::parse(entry["proof"].as_str().unwrap()).unwrap();
+        assert_eq!(entry["index"].as_u64(), Some(proof.index));
+        proof.verify(bytes, &key).unwrap();
+        let statement = Entry::parse(bytes).unwrap().statement().unwrap();
+        assert!(
+            statement.body.kind() != "person.add" || matches!(statement.author, Author::Person(_))
+        );
+        kinds.push(statement.body.kind());
+    }
+    let count = |kind: &str| kinds.iter().filter(|known| **known == kind).count();
+    for (kind, times) in [
+        ("log.opened", 1),
+        ("person.add", 3),
+        ("agent.enrolled", 1),
+        ("snapshot.sealed", 1),
+        ("snapshot.received", 1),
+        ("claim.file", 1),
+        ("claim.matched", 1),
+        ("request.make", 1),
+        ("request.approve", 2),
+        ("request.executed", 1),
+        ("release.packed", 1),
+        ("release.spooled", 1),
+        ("release.delivered", 2),
+    ] {
+        assert_eq!(count(kind), times, "{kind}");
+    }
+    let opening = &receipt["openings"][0];
+    let text = |key: &str| opening[key].as_str().unwrap();
+    let r: [u8; 32] = hex::decode(text("r")).unwrap().try_into().unwrap();
+    let opened = Opening::new(text("field"), STANDARD.decode(text("value")).unwrap(), r);
+    let commitment: Commitment = text("commitment").parse().unwrap();
+    assert!(opened.opens(&commitment));
+    assert_eq!(opened.value, b"age1example");
+    assert_eq!(receipt["openings"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_auditor_sees_the_salt_key_and_a_claims_officer_does_not() {
+    let case = case().await;
+    let keys = async |who: &Human| {
+        let records = case.coordinator.list(who, "snapshots").await;
+        records[0]
+            .opened
+            .values()
+            .filter(|value| value.len() == 32)
+            .count()
+    };
+    assert_eq!(keys(&case.people.auditor).await, 1);
+    assert_eq!(keys(&case.people.claims).await, 0);
+    let both = case
+        .coordinator
+        .person("Bo", &[Role::Claims, Role::Legal])
+        .await;
+    assert_eq!(keys(&both).await, 1);
+}
