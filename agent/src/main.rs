@@ -1,2 +1,109 @@
-//! Entry point.
-fn main() {}
+//! `holdfast-agent`: the command line of the storage-server agent.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use agent::{
+    app,
+    config::{Config, Place},
+    edge::Machine,
+    exit::{self, Trouble},
+    link::enrol::{Enrolled, enrol},
+    status,
+};
+use clap::{Parser, Subcommand};
+
+/// The storage-server agent of Holdfast: holds, captures, releases.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Join a coordinator with an invitation from `holdfast agent invite`.
+    Enrol {
+        /// The invitation.
+        #[arg(long)]
+        invite: PathBuf,
+        /// The agent's data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// A folder in which it may hold things, with where accounts lie below it.
+        #[arg(long = "root", value_name = "PATH[=TEMPLATE]")]
+        roots: Vec<PathBuf>,
+    },
+    /// Run until SIGTERM.
+    Run {
+        /// The agent's data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// Written once what is held was checked and work goes on.
+        #[arg(long)]
+        ready_file: Option<PathBuf>,
+    },
+    /// Say how the agent stands; works without the coordinator.
+    Status {
+        /// The agent's data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    exit::code(run(Arguments::parse().command))
+}
+
+fn run(command: Command) -> Result<(), Trouble> {
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| Trouble::Failed(format!("Cannot start: {error}.")))?;
+    let outcome = match command {
+        Command::Enrol {
+            invite,
+            data,
+            roots,
+        } => {
+            let machine = Machine::new()
+                .map_err(|error| Trouble::Failed(format!("Cannot read the boot id: {error}.")))?;
+            let place = Place(data);
+            let enrolled = runtime.block_on(enrol(&invite, &place, &roots, &machine))?;
+            say(&match enrolled {
+                Enrolled::Now { agent, epoch } => format!("enrolled {agent} (enrolment {epoch})"),
+                Enrolled::Already(agent) => {
+                    format!("{agent} was enrolled with this invitation before; nothing to do")
+                }
+            });
+            Ok(())
+        }
+        Command::Run { data, ready_file } => {
+            let place = Place(data);
+            let config = Config::load(&place)?;
+            app::log(&config.log)?;
+            runtime.block_on(app::run(place, config, ready_file.as_deref()))
+        }
+        Command::Status { data, json } => {
+            let status = status::read(&Place(data))?;
+            let text = match json {
+                true => serde_json::to_string(&status)
+                    .map_err(|error| Trouble::Failed(format!("{error}.")))?,
+                false => status.to_text(),
+            };
+            say(&text);
+            Ok(())
+        }
+    };
+    // A step that cannot be interrupted does not keep the process: the next start goes on.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// The one place that prints.
+#[allow(clippy::print_stdout)]
+fn say(text: &str) {
+    println!("{text}");
+}

@@ -1,0 +1,276 @@
+//! The app: opens what the agent has, checks what it holds, and runs until it is told to stop.
+//!
+//! Holding comes first: before anybody is dialled, everything that is held is checked and made
+//! true again. Trouble with the network never ends the agent; trouble with its own record does.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    time::{interval, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    config::{Config, Log, Place, RootConfig},
+    durable,
+    edge::Machine,
+    enforce::Keeper,
+    exit::Trouble,
+    journal::{Journal, SEGMENT, Voice, book::Book},
+    link::{
+        follow::Link,
+        identity::{Identity, settle_all},
+        upload::Uploads,
+    },
+    status::{self, Live},
+    work::{self, Context, evidence::Evidence, gauge::Gauge, hold},
+};
+
+/// How long the steps under way may take to end after the agent was told to stop. Every one
+/// of them can be interrupted: the next start goes on.
+const DRAIN: Duration = Duration::from_secs(20);
+/// How often the live state is written down, when it changed.
+const WRITE_STATUS: Duration = Duration::from_secs(2);
+
+/// Begins to log, to standard error. Names of customers' things stand in no line above debug.
+pub fn log(log: &Log) -> Result<(), Trouble> {
+    let filter = EnvFilter::try_new(&log.level).map_err(|error| {
+        Trouble::Usage(format!(
+            "`{}` is not a log level ({error}). Write error, warn, info, debug or trace.",
+            log.level
+        ))
+    })?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let begun = if log.json {
+        lines.json().try_init()
+    } else {
+        lines.with_ansi(false).try_init()
+    };
+    begun.map_err(|error| Trouble::Failed(format!("Cannot log: {error}.")))
+}
+
+/// Runs the agent of a folder until SIGTERM or SIGINT.
+pub async fn run(place: Place, config: Config, ready: Option<&Path>) -> Result<(), Trouble> {
+    let stop = CancellationToken::new();
+    listen_for_signals(stop.clone())?;
+    run_until(place, config, ready, stop).await
+}
+
+/// Runs the agent of a folder until it is told to stop.
+pub async fn run_until(
+    place: Place,
+    config: Config,
+    ready: Option<&Path>,
+    stop: CancellationToken,
+) -> Result<(), Trouble> {
+    let _lock = place.lock()?;
+    settle_all(&place)?;
+    let identity = Arc::new(Identity::load(&place)?);
+    let roots = canonical(&config.roots)?;
+    let (connection, connected) = watch::channel(None);
+    let live = Arc::new(Live::default());
+    let opened = {
+        let (place, roots) = (place.clone(), roots.clone());
+        let (identity, live) = (Arc::clone(&identity), Arc::clone(&live));
+        move || open(&place, &roots, &identity, live, Uploads::new(connected))
+    };
+    let context = Arc::new(blocking(opened).await?);
+    tracing::info!(
+        agent = %identity.enrolment.agent,
+        epoch = identity.enrolment.epoch,
+        roots = roots.len(),
+        targets = context.keeper.all().len(),
+        "the agent is up"
+    );
+    check(&context, &stop).await;
+    write_ready(ready, &identity)?;
+
+    let working = tokio::spawn(work::run(Arc::clone(&context), stop.clone()));
+    let checking = tokio::spawn(check_regularly(
+        Arc::clone(&context),
+        config.check_minutes,
+        stop.clone(),
+    ));
+    let telling = tokio::spawn(tell(place.clone(), Arc::clone(&live), stop.clone()));
+    let link = Link {
+        context: Arc::clone(&context),
+        identity,
+        place: place.clone(),
+        roots,
+        connection,
+        stop: stop.clone(),
+    };
+    let outcome = tokio::select! {
+        outcome = link.run() => outcome,
+        () = context.book.broken().cancelled() => Err(Trouble::Failed(
+            "The journal cannot go on: look at the log. What is held stays held.".to_owned(),
+        )),
+    };
+    if let Err(trouble) = &outcome {
+        tracing::error!("the agent stops; what is held stays held. {trouble}");
+    }
+    stop.cancel();
+    let drained = timeout(DRAIN, async {
+        let _ = working.await;
+        let _ = checking.await;
+        let _ = telling.await;
+    });
+    if drained.await.is_err() {
+        tracing::warn!("a step under way did not end in time; the next start goes on with it");
+    }
+    let mut last = live.now();
+    last.connected = false;
+    last.working.clear();
+    if let Err(error) = status::write(&place, &last) {
+        tracing::warn!(%error, "the status cannot be written");
+    }
+    tracing::info!("the agent is down");
+    outcome
+}
+
+/// Opens the journal, the holds and the evidence.
+fn open(
+    place: &Place,
+    roots: &[RootConfig],
+    identity: &Identity,
+    live: Arc<Live>,
+    uploads: Uploads,
+) -> Result<Context, Trouble> {
+    let own = |error| Trouble::file("open", &place.0, error);
+    let machine = Machine::new().map_err(own)?;
+    let voice = Voice {
+        agent: identity.enrolment.agent,
+        log: identity.enrolment.origin.clone(),
+        key: custody::sign::SecretKey::from_seed(&identity.key.seed()),
+        epoch: identity.enrolment.epoch,
+    };
+    let journal = Journal::open(&place.journal(), voice, SEGMENT)?;
+    let book = Book::new(journal, Arc::new(machine))?;
+    let keeper = Keeper::open(&place.holds(), roots.iter().map(RootConfig::root).collect());
+    let keeper = keeper.map_err(|error| Trouble::Failed(format!("{error}.")))?;
+    Ok(Context {
+        book,
+        keeper,
+        evidence: Evidence::open(place).map_err(own)?,
+        queue: work::queue::Queue::default(),
+        uploads,
+        live,
+    })
+}
+
+/// The roots with their paths made plain, as the keeper and the inventory use them.
+fn canonical(roots: &[RootConfig]) -> Result<Vec<RootConfig>, Trouble> {
+    roots
+        .iter()
+        .map(|root| {
+            let path = root.path.canonicalize().map_err(|error| {
+                Trouble::Failed(format!(
+                    "Root {} cannot be opened: {error}. Mount it, or correct agent.toml.",
+                    root.path.display()
+                ))
+            })?;
+            let vault = root.vault.clone();
+            Ok(RootConfig {
+                vault: vault.map(|vault| match vault.strip_prefix(&root.path) {
+                    Ok(inside) => path.join(inside),
+                    Err(_) => vault,
+                }),
+                path,
+                accounts: root.accounts.clone(),
+            })
+        })
+        .collect()
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Trouble> + Send + 'static,
+) -> Result<T, Trouble> {
+    let joined = tokio::task::spawn_blocking(work).await;
+    joined.unwrap_or_else(|error| Err(Trouble::Failed(format!("{error}."))))
+}
+
+/// Checks everything that is held.
+async fn check(context: &Arc<Context>, stop: &CancellationToken) {
+    let gauge = Arc::new(Gauge::default());
+    let checking = {
+        let (context, gauge) = (Arc::clone(context), Arc::clone(&gauge));
+        tokio::task::spawn_blocking(move || hold::check_all(&context, &gauge))
+    };
+    tokio::pin!(checking);
+    loop {
+        tokio::select! {
+            checked = &mut checking => {
+                if let Ok(Err(error)) = checked {
+                    tracing::error!("what is held could not be checked: {error}");
+                }
+                return;
+            }
+            () = stop.cancelled(), if !gauge.is_stopped() => gauge.stop(),
+        }
+    }
+}
+
+async fn check_regularly(context: Arc<Context>, minutes: u64, stop: CancellationToken) {
+    if minutes == 0 {
+        return;
+    }
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(Duration::from_secs(minutes.saturating_mul(60))) => {}
+        }
+        check(&context, &stop).await;
+    }
+}
+
+/// Writes the live state down when it changed.
+async fn tell(place: Place, live: Arc<Live>, stop: CancellationToken) {
+    let (mut before, mut tick) = (None, interval(WRITE_STATUS));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let now = live.now();
+        if before.as_ref() == Some(&now) {
+            continue;
+        }
+        let (at, state) = (place.clone(), now.clone());
+        let written = tokio::task::spawn_blocking(move || status::write(&at, &state)).await;
+        if let Ok(Err(error)) = written {
+            tracing::warn!(%error, "the status cannot be written");
+        }
+        before = Some(now);
+    }
+}
+
+/// Says that what is held was checked and that work goes on, connected or not.
+fn write_ready(ready: Option<&Path>, identity: &Identity) -> Result<(), Trouble> {
+    let Some(path) = ready else { return Ok(()) };
+    let said = serde_json::json!({
+        "agent": identity.enrolment.agent,
+        "pid": std::process::id(),
+    });
+    durable::write(path, 0o644, said.to_string().as_bytes())
+        .map_err(|error| Trouble::file("write", path, error))
+}
+
+fn listen_for_signals(stop: CancellationToken) -> Result<(), Trouble> {
+    let failed = |error| Trouble::Failed(format!("Cannot listen for signals: {error}."));
+    let mut term = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut int = signal(SignalKind::interrupt()).map_err(failed)?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        tracing::info!("told to stop");
+        stop.cancel();
+    });
+    Ok(())
+}

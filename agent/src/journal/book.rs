@@ -1,0 +1,117 @@
+//! The book: the journal as everyone in the process shares it.
+//!
+//! Saying something blocks until it is on disk, so it is called where blocking is allowed.
+//! Whoever sends statements is told when there are new ones; when the journal no longer
+//! knows its own state the whole process is told to stop.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use custody::{
+    commit::Opening,
+    ledger::chain::ChainHead,
+    statement::{Body, Seen},
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{Journal, error::JournalError, known::Known, outbox::Outbox};
+use crate::edge::Edge;
+
+/// A shared journal.
+#[derive(Clone)]
+pub struct Book(Arc<Inner>);
+
+struct Inner {
+    journal: Mutex<Journal>,
+    edge: Arc<dyn Edge>,
+    head: watch::Sender<ChainHead>,
+    broken: CancellationToken,
+}
+
+impl Book {
+    /// Shares a journal, after saying again what an earlier enrolment left unsaid.
+    pub fn new(mut journal: Journal, edge: Arc<dyn Edge>) -> Result<Self, JournalError> {
+        while journal.known().to_repeat().is_some() {
+            journal.repeat_one(&edge.moment()?)?;
+        }
+        let head = watch::Sender::new(journal.known().head);
+        Ok(Self(Arc::new(Inner {
+            journal: Mutex::new(journal),
+            edge,
+            head,
+            broken: CancellationToken::new(),
+        })))
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.0
+            .journal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch_over<T>(&self, done: Result<T, JournalError>) -> Result<T, JournalError> {
+        if let Err(error) = &done
+            && error.is_fatal()
+        {
+            tracing::error!(%error, "the journal cannot go on");
+            self.0.broken.cancel();
+        }
+        done
+    }
+
+    /// Says something. When this returns it is on disk and will be sent.
+    pub fn say(&self, body: Body, openings: &[Opening]) -> Result<ChainHead, JournalError> {
+        let kind = body.kind();
+        let moment = self.0.edge.moment()?;
+        let said = self.journal().say(body, openings, &moment);
+        let head = self.watch_over(said)?;
+        self.0.head.send_replace(head);
+        tracing::debug!(kind, epoch = head.epoch, seq = head.seq - 1, "said");
+        Ok(head)
+    }
+
+    /// Notes what the coordinator has.
+    pub fn recorded(&self, epoch: u64, seq: u64, index: u64) -> Result<(), JournalError> {
+        let noted = self.journal().recorded(epoch, seq, index);
+        self.watch_over(noted)
+    }
+
+    /// Notes a checkpoint that was verified under the pinned key.
+    pub fn saw(&self, seen: Seen) -> Result<(), JournalError> {
+        let noted = self.journal().saw(seen);
+        self.watch_over(noted)
+    }
+
+    /// Notes that a task was taken on; `false` when it is stale.
+    pub fn took(&self, id: &str, position: u64) -> Result<bool, JournalError> {
+        let noted = self.journal().took(id, position);
+        self.watch_over(noted)
+    }
+
+    /// Looks something up in what is known.
+    pub fn known<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+        look(self.journal().known())
+    }
+
+    /// Reads statements of the current epoch from one on.
+    pub fn outbox(&self, seq: u64) -> Outbox {
+        let journal = self.journal();
+        journal.outbox(journal.known().head.epoch, seq)
+    }
+
+    /// Tells of each new head.
+    pub fn heads(&self) -> watch::Receiver<ChainHead> {
+        self.0.head.subscribe()
+    }
+
+    /// Cancelled once the journal no longer knows its own state.
+    pub fn broken(&self) -> &CancellationToken {
+        &self.0.broken
+    }
+
+    /// Clocks and randomness.
+    pub fn edge(&self) -> &dyn Edge {
+        self.0.edge.as_ref()
+    }
+}

@@ -1,0 +1,168 @@
+//! Reading held bytes again, by descriptors alone, with the walk's rules: nothing is followed,
+//! nothing outside the target is reached, and only a regular file is read.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+};
+
+use custody::{digest::Digest, manifest::row::Row};
+use rustix::{
+    fs::{FileType, Mode, OFlags, fstat, openat2},
+    io::Errno,
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::{capture::walk::INSIDE, enforce::Source};
+
+/// The kernel takes no longer path at once.
+const LONGEST: usize = 4000;
+
+/// A target that is read again.
+#[derive(Debug)]
+pub struct Base {
+    /// The target's folder, or the folder in which the one file of the target lies.
+    folder: OwnedFd,
+    /// The name of that one file, where the target is a file.
+    single: Option<Vec<u8>>,
+}
+
+impl Base {
+    /// Opens a target below an allowed root or vault.
+    pub fn open(source: &Source) -> Result<Self, Errno> {
+        Self::below(&source.root, &source.relative)
+    }
+
+    /// Opens a target below an open folder.
+    pub fn below(root: &OwnedFd, relative: &Path) -> Result<Self, Errno> {
+        let parts = relative.as_os_str().as_bytes();
+        let target = open(root, parts, OFlags::PATH)?;
+        let stat = fstat(&target)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            return Ok(Self {
+                folder: target,
+                single: None,
+            });
+        }
+        let cut = parts.iter().rposition(|&b| b == b'/');
+        let (folder, name) = match cut {
+            Some(cut) => (&parts[..cut], &parts[cut + 1..]),
+            None => (&b""[..], parts),
+        };
+        Ok(Self {
+            folder: open(root, folder, OFlags::PATH | OFlags::DIRECTORY)?,
+            single: Some(name.to_vec()),
+        })
+    }
+
+    /// Opens the file of a row for reading. Whatever is not a regular file is refused.
+    pub fn file(&self, path: &[u8]) -> Result<File, Errno> {
+        if self.single.as_deref().is_some_and(|single| single != path) {
+            return Err(Errno::NOENT);
+        }
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let fd = match open(&self.folder, path, flags | OFlags::NOATIME) {
+            Err(Errno::PERM) => open(&self.folder, path, flags)?,
+            opened => opened?,
+        };
+        let stat = fstat(&fd)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(Errno::INVAL);
+        }
+        Ok(File::from(fd))
+    }
+}
+
+/// Opens a path below a folder, in pieces that the kernel takes.
+fn open(folder: &OwnedFd, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    let step = |folder: &OwnedFd, name: &[u8], flags| {
+        let name = if name.is_empty() { &b"."[..] } else { name };
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat2(folder.as_fd(), name, flags, Mode::empty(), INSIDE)
+    };
+    let (mut rest, mut near) = (path, None);
+    while rest.len() > LONGEST {
+        let cut = rest[..LONGEST].iter().rposition(|&b| b == b'/');
+        let cut = cut.ok_or(Errno::NAMETOOLONG)?;
+        let way = OFlags::PATH | OFlags::DIRECTORY;
+        near = Some(step(near.as_ref().unwrap_or(folder), &rest[..cut], way)?);
+        rest = &rest[cut + 1..];
+    }
+    step(near.as_ref().unwrap_or(folder), rest, flags)
+}
+
+/// Reads as many bytes as a row says and hashes them on the way.
+pub struct Rehash<'a> {
+    file: File,
+    left: u64,
+    hasher: Sha256,
+    seen: &'a mut dyn FnMut(u64) -> io::Result<()>,
+}
+
+impl<'a> Rehash<'a> {
+    /// Begins to read a file; `seen` is told of every step, and may stop it.
+    pub fn new(file: File, length: u64, seen: &'a mut dyn FnMut(u64) -> io::Result<()>) -> Self {
+        Self {
+            file,
+            left: length,
+            hasher: Sha256::new(),
+            seen,
+        }
+    }
+
+    /// Whether just the bytes of the row were read: as many, with that hash, and none behind.
+    pub fn equals(mut self, expected: &Digest) -> io::Result<bool> {
+        let behind = self.file.read(&mut [0])?;
+        let found = Digest::from_bytes(self.hasher.finalize().into());
+        Ok(self.left == 0 && behind == 0 && found == *expected)
+    }
+}
+
+impl Read for Rehash<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let most = buffer.len().min(most);
+        let count = self.file.read(&mut buffer[..most])?;
+        self.hasher.update(&buffer[..count]);
+        self.left -= count as u64;
+        (self.seen)(count as u64)?;
+        Ok(count)
+    }
+}
+
+/// Reads a row's file again and says whether it is still what the row says.
+pub fn is_same(
+    base: &Base,
+    row: &Row,
+    expected: &Digest,
+    buffer: &mut [u8],
+    seen: &mut dyn FnMut(u64) -> io::Result<()>,
+) -> io::Result<bool> {
+    let file = match base.file(&row.path) {
+        Ok(file) => file,
+        Err(errno) if is_swapped(errno) => return Ok(false),
+        Err(errno) => return Err(errno.into()),
+    };
+    let mut reading = Rehash::new(file, row.size, seen);
+    while reading.read(buffer)? > 0 {}
+    reading.equals(expected)
+}
+
+/// Whether an error means that something else is there now, or nothing.
+pub fn is_swapped(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::NOENT
+            | Errno::NOTDIR
+            | Errno::LOOP
+            | Errno::XDEV
+            | Errno::INVAL
+            | Errno::ISDIR
+            | Errno::NXIO
+    )
+}

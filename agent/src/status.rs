@@ -1,0 +1,226 @@
+//! Status: how the agent stands, told without the coordinator.
+//!
+//! The running agent writes down what only it can know (the connection, work under way); all
+//! else is read from its journal and its holds, so that it is told even when nothing runs.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use custody::{id::AgentId, time::Time};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::Place,
+    durable,
+    edge::now,
+    exit::Trouble,
+    journal::{
+        Journal,
+        known::{Known, Outcome, Stage},
+    },
+    link::identity::Identity,
+};
+
+/// What only the running agent knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveState {
+    /// The process.
+    pub pid: u32,
+    /// Whether the coordinator is there now.
+    pub connected: bool,
+    /// When it was last heard from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_contact: Option<Time>,
+    /// Why it is not there, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// Long work under way: things done and bytes read.
+    #[serde(default)]
+    pub working: BTreeMap<String, (u64, u64)>,
+}
+
+/// The running agent's own state, shared by its parts.
+#[derive(Default)]
+pub struct Live(Mutex<LiveState>);
+
+impl Live {
+    fn state(&self) -> MutexGuard<'_, LiveState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The coordinator was heard from.
+    pub fn contact(&self) {
+        let mut state = self.state();
+        state.connected = true;
+        state.last_contact = Some(now());
+        state.trouble = None;
+    }
+
+    /// The coordinator is not there.
+    pub fn lost(&self, why: &str) {
+        let mut state = self.state();
+        state.connected = false;
+        state.trouble = Some(why.to_owned());
+    }
+
+    /// Long work is under way.
+    pub fn busy(&self, name: &str, figures: (u64, u64)) {
+        self.state().working.insert(name.to_owned(), figures);
+    }
+
+    /// It is over.
+    pub fn idle(&self, name: &str) {
+        self.state().working.remove(name);
+    }
+
+    /// The state as it is now.
+    pub fn now(&self) -> LiveState {
+        LiveState {
+            pid: std::process::id(),
+            ..self.state().clone()
+        }
+    }
+}
+
+/// Writes what is live where `status` finds it.
+pub fn write(place: &Place, live: &LiveState) -> io::Result<()> {
+    durable::write(&place.status(), 0o600, &serde_json::to_vec(live)?)
+}
+
+/// Everything that can be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// The agent.
+    pub agent: AgentId,
+    /// Its coordinator.
+    pub server: String,
+    /// The log.
+    pub origin: String,
+    /// The enrolment's number.
+    pub epoch: u64,
+    /// Whether an agent runs on this folder now.
+    pub running: bool,
+    /// What it last said.
+    pub live: LiveState,
+    /// When the certificate ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_ends: Option<Time>,
+    /// Statements written.
+    pub statements: u64,
+    /// Statements that the coordinator has not recorded.
+    pub queued: u64,
+    /// The newest checkpoint seen: its size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen: Option<u64>,
+    /// Targets, with how far each is.
+    pub targets: BTreeMap<String, Stage>,
+    /// Snapshots, with how each ended.
+    pub snapshots: BTreeMap<String, String>,
+    /// Releases, with how each ended.
+    pub releases: BTreeMap<String, String>,
+}
+
+fn outcome<T>(outcome: &Outcome<T>, done: &str) -> String {
+    match outcome {
+        Outcome::Done(_) => done.to_owned(),
+        Outcome::Failed(reason) => format!("failed: {reason}"),
+    }
+}
+
+/// Reads how the agent of a folder stands.
+pub fn read(place: &Place) -> Result<Status, Trouble> {
+    let identity = Identity::load(place)?;
+    let journal = place.journal();
+    let known = if journal.exists() {
+        Journal::look(&journal)?
+    } else {
+        Known::default()
+    };
+    let live = fs::read(place.status()).ok();
+    let mut live: LiveState = live
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default();
+    let running = place.is_taken();
+    if !running {
+        live.connected = false;
+        live.working.clear();
+    }
+    let ends = identity.tls.life().map(|(_, end)| end);
+    Ok(Status {
+        agent: identity.enrolment.agent,
+        server: identity.enrolment.server,
+        origin: identity.enrolment.origin,
+        epoch: identity.enrolment.epoch,
+        running,
+        live,
+        certificate_ends: ends.map(|end| Time::from_millis(end.saturating_mul(1000))),
+        statements: known.head.seq,
+        queued: known.queued(),
+        seen: known.seen.map(|seen| seen.size),
+        targets: known
+            .targets
+            .iter()
+            .map(|(id, target)| (id.to_string(), target.stage))
+            .collect(),
+        snapshots: known
+            .snapshots
+            .iter()
+            .map(|(id, ended)| (id.to_string(), outcome(ended, "sealed")))
+            .collect(),
+        releases: known
+            .releases
+            .iter()
+            .map(|(id, ended)| (id.to_string(), outcome(ended, "packed")))
+            .collect(),
+    })
+}
+
+impl Status {
+    /// The status in words, a fact a line.
+    pub fn to_text(&self) -> String {
+        let mut lines = vec![
+            format!("agent        {} (enrolment {})", self.agent, self.epoch),
+            format!("coordinator  {}, log {}", self.server, self.origin),
+        ];
+        let contact = match self.live.last_contact {
+            Some(time) => format!("last heard {time}"),
+            None => "never heard".to_owned(),
+        };
+        let state = match (self.running, self.live.connected) {
+            (false, _) => "the agent does not run",
+            (true, true) => "connected",
+            (true, false) => "not connected; holding goes on",
+        };
+        lines.push(format!("link         {state}; {contact}"));
+        if let Some(trouble) = self.live.trouble.as_ref().filter(|_| self.running) {
+            lines.push(format!("             {trouble}"));
+        }
+        if let Some(end) = self.certificate_ends {
+            lines.push(format!("certificate  ends {end}"));
+        }
+        lines.push(format!(
+            "journal      {} statements, {} not yet recorded by the coordinator",
+            self.statements, self.queued
+        ));
+        for (id, stage) in &self.targets {
+            let stage = serde_json::to_value(stage).ok();
+            let word = stage.as_ref().and_then(|v| v.as_str()).unwrap_or("unknown");
+            lines.push(format!("target       {id}  {word}"));
+        }
+        for (id, ended) in &self.snapshots {
+            lines.push(format!("snapshot     {id}  {ended}"));
+        }
+        for (id, ended) in &self.releases {
+            lines.push(format!("release      {id}  {ended}"));
+        }
+        for (name, (things, bytes)) in &self.live.working {
+            lines.push(format!(
+                "working      {name}: {things} things, {bytes} bytes"
+            ));
+        }
+        lines.join("\n")
+    }
+}

@@ -1,0 +1,221 @@
+//! Holding: raises, proves, checks and lowers, and says each step once it is so.
+//!
+//! What is said follows what is done, never the other way round. Trouble that was said is not
+//! said again until it changes.
+
+use std::path::Path;
+
+use custody::{
+    house::{finding::FindingKind, regime::Holding},
+    id::TargetId,
+    statement::{
+        Body, Finding, HoldAcknowledged, HoldLowered, HoldProof, HoldRaised, Trouble as SaidTrouble,
+    },
+};
+
+use super::{Context, Done, Undone, gauge::Gauge};
+use crate::{
+    enforce::{Found, HoldTrouble, Phase, Proof, Raised},
+    journal::known::{Stage, TargetKnown},
+};
+
+fn known(context: &Context, target: TargetId) -> Option<TargetKnown> {
+    context
+        .book
+        .known(|known| known.targets.get(&target).cloned())
+}
+
+/// Whether something that was said is still on its way to the coordinator.
+fn on_its_way(context: &Context) -> bool {
+    context.book.known(|known| known.queued() > 0)
+}
+
+/// Raises a hold and proves it.
+pub(super) fn raise(
+    context: &Context,
+    target: TargetId,
+    path: &Path,
+    holding: Holding,
+    gauge: &Gauge,
+) -> Result<Done, Undone> {
+    let before = known(context, target);
+    let stage = before.as_ref().map(|known| known.stage);
+    if stage == Some(Stage::Verified) && on_its_way(context) {
+        // It stands, and the coordinator asked before it could know.
+        return Ok(Done::All);
+    }
+    if stage.is_none_or(|stage| stage == Stage::Lowered) {
+        let body = Body::HoldAcknowledged(HoldAcknowledged { target });
+        context.book.say(body, &[])?;
+    }
+    let raised = match context.keeper.raise(target, path, holding, &gauge.hold) {
+        Ok(raised) => raised,
+        Err(trouble) => return failed(context, target, &trouble),
+    };
+    say_raised(context, target, raised)?;
+    prove(context, target, gauge)
+}
+
+fn say_raised(context: &Context, target: TargetId, raised: Raised) -> Result<(), Undone> {
+    let body = HoldRaised {
+        target,
+        mechanism: raised.mechanism,
+        file_system: raised.file_system,
+        does_not_prevent: raised.does_not_prevent,
+        files: raised.files,
+        folders: raised.folders,
+        bytes: raised.bytes,
+    };
+    let known = known(context, target);
+    let same = known.is_some_and(|known| {
+        known.raised.as_ref() == Some(&body)
+            && !matches!(known.stage, Stage::Acknowledged | Stage::Failed)
+    });
+    if !same {
+        context.book.say(Body::HoldRaised(body), &[])?;
+    }
+    Ok(())
+}
+
+/// Proves a hold that is raised.
+fn prove(context: &Context, target: TargetId, gauge: &Gauge) -> Result<Done, Undone> {
+    let proof = match context.keeper.prove(target, &gauge.hold) {
+        Ok(proof) => proof,
+        Err(trouble) => return failed(context, target, &trouble),
+    };
+    let body = proof_of(target, proof);
+    if proof.holds() {
+        context.book.say(Body::HoldVerified(body), &[])?;
+        tracing::info!(%target, attempts = proof.attempts, "hold verified");
+        return Ok(Done::All);
+    }
+    let said = known(context, target).and_then(|known| known.unproved);
+    if said.as_ref() != Some(&body) {
+        tracing::warn!(
+            %target,
+            attempts = proof.attempts,
+            refused = proof.refused,
+            writers = proof.writers,
+            "hold not proved; it is tried again"
+        );
+        context.book.say(Body::HoldUnproved(body), &[])?;
+    }
+    Ok(Done::Again)
+}
+
+const fn proof_of(target: TargetId, proof: Proof) -> HoldProof {
+    HoldProof {
+        target,
+        attempts: proof.attempts,
+        refused: proof.refused,
+        writers: proof.writers,
+    }
+}
+
+fn failed(context: &Context, target: TargetId, trouble: &HoldTrouble) -> Result<Done, Undone> {
+    if matches!(trouble, HoldTrouble::Stopped) {
+        return Ok(Done::Stopped);
+    }
+    let reason = trouble.word();
+    let said = known(context, target)
+        .is_some_and(|k| k.stage == Stage::Failed && k.failed.as_deref() == Some(reason));
+    if !said {
+        tracing::error!(%target, reason, "hold failed: {trouble}");
+        let body = SaidTrouble {
+            id: target,
+            reason: reason.to_owned(),
+        };
+        context.book.say(Body::HoldFailed(body), &[])?;
+    }
+    Ok(Done::Again)
+}
+
+/// Lowers a hold that the house has lifted.
+pub(super) fn lower(context: &Context, target: TargetId, gauge: &Gauge) -> Result<Done, Undone> {
+    let stage = known(context, target).map(|known| known.stage);
+    if stage == Some(Stage::Lowered) && on_its_way(context) {
+        return Ok(Done::All);
+    }
+    match context.keeper.lower(target, &gauge.hold) {
+        Ok(lowered) => {
+            let body = Body::HoldLowered(HoldLowered {
+                target,
+                freed: lowered.freed,
+                kept: lowered.kept,
+            });
+            context.book.say(body, &[])?;
+            tracing::info!(%target, freed = lowered.freed, kept = lowered.kept, "hold lowered");
+            Ok(Done::All)
+        }
+        Err(HoldTrouble::Stopped) => Ok(Done::Stopped),
+        Err(trouble) => {
+            // It goes on holding: that is not for the ledger to call a failed hold.
+            tracing::error!(%target, reason = trouble.word(), "cannot lower: {trouble}");
+            Ok(Done::Again)
+        }
+    }
+}
+
+/// Checks everything that is held, says what is not as it was, and makes it true again. Holds
+/// that were not finished are finished. None of this needs the coordinator.
+pub fn check_all(context: &Context, gauge: &Gauge) -> Result<(), Undone> {
+    for record in context.keeper.all() {
+        if gauge.is_stopped() {
+            return Ok(());
+        }
+        let target = record.target;
+        match record.phase {
+            Phase::Lowered | Phase::Lowering => continue,
+            Phase::Raised => {}
+            Phase::Planned | Phase::Raising | Phase::Filling | Phase::Sealing => {
+                tracing::info!(%target, "going on with a hold that was not finished");
+                context.raise_again(&record);
+                continue;
+            }
+        }
+        let stage = known(context, target).map(|known| known.stage);
+        match context.keeper.check(target, &gauge.hold) {
+            Ok(found) => {
+                for one in &found {
+                    say_found(context, target, one)?;
+                }
+                if !found.is_empty() || stage != Some(Stage::Verified) {
+                    context.raise_again(&record);
+                }
+            }
+            Err(HoldTrouble::Stopped) => return Ok(()),
+            Err(trouble) => {
+                tracing::error!(%target, reason = trouble.word(), "cannot check: {trouble}");
+                let gone = matches!(trouble, HoldTrouble::NotFound | HoldTrouble::Symlink);
+                if gone {
+                    let found = Found {
+                        what: FindingKind::HeldChanged,
+                        count: 1,
+                    };
+                    say_found(context, target, &found)?;
+                }
+                context.raise_again(&record);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Says a finding. A protection that was gone is put back, so each time is a new one; what has
+/// changed stays changed, and is said again only when there is more or less of it.
+fn say_found(context: &Context, target: TargetId, found: &Found) -> Result<(), Undone> {
+    let said = known(context, target).and_then(|known| known.found.get(&found.what).copied());
+    if found.what != FindingKind::ProtectionGone && said == Some(found.count) {
+        return Ok(());
+    }
+    tracing::warn!(%target, what = ?found.what, count = found.count, "held data is not as it was");
+    let body = Finding {
+        what: found.what,
+        target: Some(target),
+        count: found.count,
+        evidence: Vec::new(),
+        entry: None,
+    };
+    context.book.say(Body::Finding(body), &[])?;
+    Ok(())
+}

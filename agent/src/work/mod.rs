@@ -1,0 +1,253 @@
+//! Work: does what the coordinator asks, each thing once however often it is asked.
+//!
+//! Three lanes, so that holding never waits behind a long read, nor that behind an upload.
+//! Everything that blocks runs on threads of its own. What is done is said in the journal;
+//! how it gets to the coordinator is not known here.
+
+pub mod evidence;
+pub mod gauge;
+pub mod hold;
+pub mod job;
+mod parcel;
+pub mod queue;
+mod snapshot;
+
+use std::{
+    collections::HashMap,
+    io,
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use proto::v1::Task;
+use tokio::{task::JoinSet, time::interval};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    evidence::Evidence,
+    gauge::Gauge,
+    job::{Job, Lane},
+    queue::Queue,
+};
+use crate::{
+    enforce::{Keeper, Record},
+    journal::{book::Book, error::JournalError},
+    link::upload::Uploads,
+    status::Live,
+};
+
+/// How many raise and lower at a time: one that waits for a writer holds up no other.
+const HOLDERS: usize = 2;
+/// How often a long job says how far it is.
+const TELL: Duration = Duration::from_secs(10);
+/// The first and the longest wait before trouble is tried again.
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+
+/// What every job works with.
+pub struct Context {
+    /// The journal.
+    pub book: Book,
+    /// Holds.
+    pub keeper: Keeper,
+    /// Snapshots and parcels.
+    pub evidence: Evidence,
+    /// What waits.
+    pub queue: Queue,
+    /// Uploads, over whatever connection there is.
+    pub uploads: Uploads,
+    /// What `status` shows.
+    pub live: Arc<Live>,
+}
+
+/// How a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// There is nothing left to do.
+    All,
+    /// It is to be tried again in a while.
+    Again,
+    /// It was stopped; begun again it goes on.
+    Stopped,
+}
+
+/// Why a job could not even say how it went. The coordinator asks again.
+#[derive(Debug, thiserror::Error)]
+pub enum Undone {
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The agent's own files.
+    #[error("the agent's own files cannot be read or written: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// The word for what a disk said.
+fn io_word(error: &io::Error) -> String {
+    use rustix::io::Errno;
+    match Errno::from_io_error(error) {
+        Some(Errno::NOSPC | Errno::DQUOT) => "no-space",
+        Some(Errno::ROFS) => "read-only",
+        Some(Errno::NOENT) => "not-found",
+        _ => "io-error",
+    }
+    .to_owned()
+}
+
+impl Context {
+    /// Takes a task on. Blocks until it is noted that it was, so that an older one for the
+    /// same thing is stale from here on, also after a crash.
+    pub fn submit(&self, task: &Task) {
+        let job = match Job::from_wire(task) {
+            Ok(job) => job,
+            Err(error) => return tracing::warn!(%error, "a task is not understood"),
+        };
+        let about = job.about();
+        match self.book.took(&about, task.position) {
+            Ok(true) => {
+                let word = job.word();
+                if self.queue.add(job) {
+                    tracing::debug!(about, task = word, "task taken on");
+                }
+            }
+            Ok(false) => tracing::info!(
+                about,
+                task = job.word(),
+                position = task.position,
+                "passed over a stale task"
+            ),
+            Err(error) => tracing::error!(%error, about, "a task cannot be taken on"),
+        }
+    }
+
+    /// Asks for a hold to be raised and proved again.
+    pub(crate) fn raise_again(&self, record: &Record) {
+        self.queue.add(Job::Raise {
+            target: record.target,
+            path: Path::new(std::ffi::OsStr::from_bytes(&record.path)).to_owned(),
+            holding: record.holding,
+        });
+    }
+
+    fn perform(&self, job: &Job, gauge: &Gauge) -> Result<Done, Undone> {
+        match job {
+            Job::Raise {
+                target,
+                path,
+                holding,
+            } => hold::raise(self, *target, path, *holding, gauge),
+            Job::Lower { target } => hold::lower(self, *target, gauge),
+            Job::Capture { snapshot, target } => snapshot::take(self, *snapshot, *target, gauge),
+            Job::Pack {
+                release,
+                recipient,
+                parts,
+            } => parcel::make(self, *release, recipient, parts, gauge),
+            // Sent by the lane itself, since it waits for the network.
+            Job::SendManifest { .. } | Job::SendParcel { .. } => Ok(Done::All),
+        }
+    }
+}
+
+/// Runs all lanes until `stop`, and then until the step under way in each is done.
+pub async fn run(context: Arc<Context>, stop: CancellationToken) {
+    let mut lanes = JoinSet::new();
+    for _ in 0..HOLDERS {
+        lanes.spawn(lane(Arc::clone(&context), Lane::Hold, stop.clone()));
+    }
+    lanes.spawn(lane(Arc::clone(&context), Lane::Read, stop.clone()));
+    lanes.spawn(lane(context, Lane::Send, stop));
+    while lanes.join_next().await.is_some() {}
+}
+
+async fn lane(context: Arc<Context>, lane: Lane, stop: CancellationToken) {
+    let mut tries: HashMap<String, u32> = HashMap::new();
+    loop {
+        let job = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            job = context.queue.take(lane) => job,
+        };
+        let name = format!("{} {}", job.word(), job.about());
+        let done = one(&context, &job, &stop).await;
+        context.queue.done(&job);
+        context.live.idle(&name);
+        match done {
+            Ok(Done::All | Done::Stopped) => {
+                tries.remove(&name);
+            }
+            Ok(Done::Again) => {
+                let tried = tries.entry(name).or_default();
+                let (first, longest) = BACK_OFF;
+                let wait = first.saturating_mul(1 << (*tried).min(10)).min(longest);
+                *tried += 1;
+                let (context, stop) = (Arc::clone(&context), stop.clone());
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = tokio::time::sleep(wait) => drop(context.queue.add(job)),
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::error!(about = job.about(), task = job.word(), "not done: {error}");
+            }
+        }
+    }
+}
+
+/// Does one job, says how far it is, and brakes it when all is to stop.
+async fn one(context: &Arc<Context>, job: &Job, stop: &CancellationToken) -> Result<Done, Undone> {
+    let gauge = Arc::new(Gauge::default());
+    let began = Instant::now();
+    let working = {
+        let (context, job, gauge) = (Arc::clone(context), job.clone(), Arc::clone(&gauge));
+        async move {
+            match &job {
+                Job::SendManifest { snapshot } => {
+                    let path = context.evidence.manifest(snapshot);
+                    context.uploads.manifest(snapshot, &path, &gauge).await;
+                    Ok(Done::All)
+                }
+                Job::SendParcel { release } => {
+                    let path = context.evidence.parcel(release);
+                    context.uploads.parcel(release, &path, &gauge).await;
+                    Ok(Done::All)
+                }
+                _ => {
+                    let work = move || context.perform(&job, &gauge);
+                    let joined = tokio::task::spawn_blocking(work).await;
+                    joined.unwrap_or_else(|error| Err(io::Error::other(error).into()))
+                }
+            }
+        }
+    };
+    tokio::pin!(working);
+    let mut tell = interval(TELL);
+    tell.tick().await;
+    let mut before = (0, 0);
+    loop {
+        tokio::select! {
+            done = &mut working => return done,
+            () = stop.cancelled(), if !gauge.is_stopped() => gauge.stop(),
+            _ = tell.tick() => {
+                let now = gauge.figures();
+                let per = |now: u64, before: u64| now.saturating_sub(before) / TELL.as_secs();
+                tracing::info!(
+                    about = job.about(),
+                    task = job.word(),
+                    things = now.0,
+                    bytes = now.1,
+                    things_per_second = per(now.0, before.0),
+                    bytes_per_second = per(now.1, before.1),
+                    seconds = began.elapsed().as_secs(),
+                    "under way"
+                );
+                let name = format!("{} {}", job.word(), job.about());
+                context.live.busy(&name, now);
+                before = now;
+            }
+        }
+    }
+}
