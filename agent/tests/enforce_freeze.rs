@@ -340,3 +340,55 @@ fn a_root_is_held_with_its_vault_left_out() {
     assert_eq!(keeper.check(target(2), &on()).unwrap(), []);
     keeper.lower(target(2), &on()).unwrap();
 }
+
+#[test]
+fn a_target_whose_folder_above_was_renamed_is_found_and_freed() {
+    if !can_mount("a_target_whose_folder_above_was_renamed_is_found_and_freed") {
+        return;
+    }
+    for (kind, size) in KINDS {
+        let mounted = Mounted::new(kind, size);
+        let state = tempfile::tempdir().unwrap();
+        let data = plant(mounted.path());
+        let keeper = keeper(state.path(), mounted.path());
+        keeper
+            .raise(target(1), &data.join("sub"), Freeze, &on())
+            .unwrap();
+        keeper
+            .raise(target(2), &data.join("a"), Freeze, &on())
+            .unwrap();
+        let aside = mounted.path().join("aside");
+        fs::rename(&data, &aside).unwrap();
+        assert!(
+            !keeper.check(target(1), &on()).unwrap().is_empty(),
+            "{kind}"
+        );
+        // Another thing in its place is not mistaken for it.
+        fs::create_dir_all(data.join("sub")).unwrap();
+        assert!(
+            !keeper.check(target(1), &on()).unwrap().is_empty(),
+            "{kind}"
+        );
+        assert_eq!(keeper.lower(target(1), &on()).unwrap().freed, 1, "{kind}");
+        assert_eq!(keeper.lower(target(2), &on()).unwrap().freed, 1, "{kind}");
+        fs::remove_dir_all(&aside).unwrap();
+    }
+}
+
+#[test]
+fn an_agent_does_not_freeze_its_own_records() {
+    if !can_mount("an_agent_does_not_freeze_its_own_records") {
+        return;
+    }
+    let mounted = Mounted::new("ext4", 64);
+    plant(mounted.path());
+    let state = mounted.path().join("state");
+    let keeper = keeper(&state, mounted.path());
+    keeper
+        .raise(target(1), mounted.path(), Freeze, &on())
+        .unwrap();
+    assert!(keeper.prove(target(1), &on()).unwrap().holds());
+    assert_eq!(keeper.check(target(1), &on()).unwrap(), []);
+    keeper.lower(target(1), &on()).unwrap();
+    fs::remove_dir_all(mounted.path().join("data")).unwrap();
+}

@@ -371,3 +371,47 @@ fn a_vault_that_others_can_enter_is_not_used() {
     assert_eq!(trouble.word(), "not-supported");
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn without_the_privilege_a_freeze_is_a_copy_that_says_so() {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    if !can_mount("without_the_privilege_a_freeze_is_a_copy_that_says_so") {
+        return;
+    }
+    for (kind, size) in KINDS {
+        let mounted = Mounted::new(kind, size);
+        let state = tempfile::tempdir().unwrap();
+        let data = plant(mounted.path());
+        std::thread::scope(|scope| {
+            let unprivileged = scope.spawn(|| {
+                let mut sets = capabilities(None).unwrap();
+                for set in [
+                    &mut sets.effective,
+                    &mut sets.permitted,
+                    &mut sets.inheritable,
+                ] {
+                    set.remove(CapabilitySet::LINUX_IMMUTABLE);
+                }
+                set_capabilities(None, sets).unwrap();
+                let keeper = keeper(state.path(), mounted.path());
+                let raised = keeper.raise(target(1), &data, Freeze, &on()).unwrap();
+                let mechanism = if kind == "ext4" {
+                    "sealed-copy"
+                } else {
+                    "reflink-vault"
+                };
+                assert_eq!(raised.mechanism, mechanism);
+                for what in ["the original can be changed", "root can change the copy"] {
+                    let said = raised.does_not_prevent.iter().any(|l| l.contains(what));
+                    assert!(said, "{kind}, {what}: {raised:?}");
+                }
+                assert!(!raised.does_not_prevent.iter().any(|l| l.contains("flag")));
+                assert!(keeper.prove(target(1), &on()).unwrap().holds(), "{kind}");
+                assert_free(&data);
+                assert_eq!(keeper.check(target(1), &on()).unwrap(), []);
+                assert_eq!(keeper.lower(target(1), &on()).unwrap().freed, 4);
+            });
+            unprivileged.join().unwrap();
+        });
+    }
+}

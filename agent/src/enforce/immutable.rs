@@ -73,6 +73,7 @@ pub fn plan(job: &Job<'_>, record: &mut Record) -> Result<Survey, HoldTrouble> {
     found.theirs.write(&job.file("theirs"))?;
     found.linked.write(&job.file("linked"))?;
     job.progress.step()?;
+    record.inode = super::moved::inode(job)?.map(|Inode(subvolume, number)| (subvolume, number));
     record.phase = Phase::Raising;
     record.raised = Some(Raised {
         mechanism: Means::ImmutableFlag.word().to_owned(),

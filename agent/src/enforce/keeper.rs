@@ -16,6 +16,7 @@ use rustix::fs::{Mode, OFlags, fstat, openat2};
 use super::{
     immutable,
     inodes::{Inode, Inodes},
+    moved,
     record::{Found, Lowered, Means, Phase, Proof, Raised, Record, Store},
     site::{Root, Site},
     sweep::Progress,
@@ -45,6 +46,8 @@ pub struct Keeper {
     store: Store,
     roots: Vec<Root>,
     threads: usize,
+    /// The agent's own folders, which are never held, by device and inode.
+    own: Vec<(u64, u64)>,
     records: Mutex<BTreeMap<TargetId, Record>>,
     /// Held while something is raised or lowered: overlapping targets count on each other.
     turn: Mutex<()>,
@@ -58,6 +61,8 @@ pub struct Job<'a> {
     pub roots: &'a [Root],
     /// Where it lies.
     pub site: Site,
+    /// The agent's own folders.
+    own: &'a [(u64, u64)],
     /// Which.
     pub target: TargetId,
     /// Its path.
@@ -98,16 +103,16 @@ impl Job<'_> {
         self.store.file(self.target, what)
     }
 
+    /// What no walk may enter: vaults and the agent's own folders.
+    pub fn exclude(&self) -> Vec<(u64, u64)> {
+        exclude(self.roots, self.own)
+    }
+
     /// Begins a walk of the target that leaves the vaults out.
     pub fn walk(&self, on_enter: Option<OnEnter>) -> Result<Walk, HoldTrouble> {
-        let exclude = exclude(self.roots);
-        Walk::open_with(
-            self.site.root.as_fd(),
-            &self.site.relative,
-            &exclude,
-            on_enter,
-        )
-        .map_err(while_doing("the target cannot be opened"))
+        let (root, relative) = (self.site.root.as_fd(), &self.site.relative);
+        Walk::open_with(root, relative, &self.exclude(), on_enter)
+            .map_err(while_doing("the target cannot be opened"))
     }
 
     /// The target's own name in the folder above it; none for a root.
@@ -151,11 +156,12 @@ impl Job<'_> {
     }
 }
 
-fn exclude(roots: &[Root]) -> Vec<(u64, u64)> {
+fn exclude(roots: &[Root], own: &[(u64, u64)]) -> Vec<(u64, u64)> {
     let sites = roots
         .iter()
         .filter_map(|root| Site::find(std::slice::from_ref(root), &root.path).ok());
-    sites.flat_map(|site| site.exclude()).collect()
+    let vaults = sites.flat_map(|site| site.exclude());
+    vaults.chain(own.iter().copied()).collect()
 }
 
 fn path_of(record: &Record) -> PathBuf {
@@ -177,8 +183,8 @@ impl Keeper {
         let records = store.all().map_err(own("a hold's record cannot be read"))?;
         let mut found = Vec::new();
         for root in roots {
-            let path = std::fs::canonicalize(&root.path)
-                .map_err(own("a root of agent.toml cannot be opened"))?;
+            // A root that is not there today must not keep the others from being held.
+            let path = std::fs::canonicalize(&root.path).unwrap_or_else(|_| root.path.clone());
             // A vault inside its root is spelled as the root is.
             let vault = match root.vault.strip_prefix(&root.path) {
                 Ok(inside) => path.join(inside),
@@ -189,16 +195,28 @@ impl Keeper {
         for root in &found {
             // Once the root itself is frozen no vault can be made in it; where it cannot be made
             // now, the hold that needs one says so.
-            let site = Site::find(std::slice::from_ref(root), &root.path)?;
-            let _ = site.make_vault();
+            if let Ok(site) = Site::find(std::slice::from_ref(root), &root.path) {
+                let _ = site.make_vault();
+            }
         }
-        Ok(Self {
+        let mut keeper = Self {
             store,
             roots: found,
             threads: std::thread::available_parallelism().map_or(2, usize::from),
+            own: Vec::new(),
             records: Mutex::new(records),
             turn: Mutex::new(()),
-        })
+        };
+        keeper.leave_out(state);
+        Ok(keeper)
+    }
+
+    /// Names a folder of the agent's own, such as its data folder: should it lie below a target it
+    /// is left out, because an agent that freezes itself holds nothing more.
+    pub fn leave_out(&mut self, folder: &Path) {
+        if let Ok(stat) = rustix::fs::stat(folder) {
+            self.own.push((stat.st_dev, stat.st_ino));
+        }
     }
 
     fn records(&self) -> MutexGuard<'_, BTreeMap<TargetId, Record>> {
@@ -231,6 +249,7 @@ impl Keeper {
         Ok(Job {
             store: &self.store,
             roots: &self.roots,
+            own: &self.own,
             site: Site::find(&self.roots, path)?,
             target,
             path: path.components().collect(),
@@ -337,12 +356,20 @@ impl Keeper {
         let job = self.job(target, &path_of(&record), progress)?;
         self.survey_waiting(&job, progress);
         // Surveyed above: they count now.
-        let job = self.job(target, &path_of(&record), progress)?;
+        let mut job = self.job(target, &path_of(&record), progress)?;
+        let in_place = record.means == Means::ImmutableFlag && record.phase != Phase::Planned;
+        let mut there = true;
+        if in_place {
+            let found = moved::find(&job, &record)?;
+            there = found.is_some();
+            job.site.relative = found.unwrap_or_default();
+        }
         self.with(&mut record, |record| {
-            let lowered = match (record.means, record.phase) {
-                (Means::ImmutableFlag, Phase::Planned) => Lowered::default(),
-                (Means::ImmutableFlag, _) => immutable::lower(&job, record)?,
-                (Means::ReflinkVault | Means::SealedCopy, _) => vault::lower(&job, record)?,
+            let lowered = match record.means {
+                // Never begun, or destroyed by force: there is nothing to free.
+                Means::ImmutableFlag if !in_place || !there => Lowered::default(),
+                Means::ImmutableFlag => immutable::lower(&job, record)?,
+                Means::ReflinkVault | Means::SealedCopy => vault::lower(&job, record)?,
             };
             record.phase = Phase::Lowered;
             record.lowered = Some(lowered);
@@ -381,7 +408,7 @@ impl Keeper {
         let site = Site::find(&self.roots, &path_of(&record))?;
         if record.means == Means::ImmutableFlag {
             return Ok(Source {
-                exclude: exclude(&self.roots),
+                exclude: exclude(&self.roots, &self.own),
                 root: site.root,
                 root_path: site.root_path,
                 relative: site.relative,

@@ -13,6 +13,7 @@ pub mod immutable;
 pub mod inodes;
 pub mod keeper;
 pub mod lease;
+pub mod moved;
 pub mod own;
 pub mod record;
 pub mod site;

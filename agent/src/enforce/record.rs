@@ -126,6 +126,10 @@ pub struct Record {
     pub means: Means,
     /// How far it is.
     pub phase: Phase,
+    /// The target's own inode, by which it is found again if a folder above it was renamed:
+    /// subvolume and number.
+    #[serde(default)]
+    pub inode: Option<(u64, u64)>,
     /// Whether the target is one file.
     #[serde(default)]
     pub single: bool,
@@ -161,6 +165,7 @@ impl Record {
             holding,
             means,
             phase: Phase::Planned,
+            inode: None,
             single: false,
             sealed: false,
             things: 0,

@@ -48,12 +48,14 @@ impl Progress {
 
     /// Called before anything is changed.
     pub(crate) fn step(&self) -> Result<(), HoldTrouble> {
-        let left = self
-            .left
-            .try_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                (left == u64::MAX).then_some(left).or(left.checked_sub(1))
-            });
-        if left.is_err() || self.stop.load(Ordering::Relaxed) {
+        let limited = self.left.load(Ordering::Relaxed) != u64::MAX;
+        let take = |left: u64| left.checked_sub(1);
+        let spent = limited
+            && self
+                .left
+                .try_update(Ordering::Relaxed, Ordering::Relaxed, take)
+                .is_err();
+        if spent || self.stop.load(Ordering::Relaxed) {
             self.stop.store(true, Ordering::Relaxed);
             return Err(HoldTrouble::Stopped);
         }
