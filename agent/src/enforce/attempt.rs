@@ -20,6 +20,9 @@ use rustix::{
 
 use crate::capture::walk::{Place, Step};
 
+/// On how many files, spread evenly, attempts are made; every folder is tried.
+pub const TRIED: u64 = 2_000;
+
 /// What the attempts gave so far.
 #[derive(Debug, Default)]
 pub struct Tally {

@@ -16,7 +16,7 @@ use rustix::fs::{Mode, OFlags, fstat, openat2};
 use super::{
     immutable,
     inodes::{Inode, Inodes},
-    moved,
+    mechanism,
     record::{Found, Lowered, Means, Phase, Proof, Raised, Record, Store},
     site::{Root, Site},
     sweep::Progress,
@@ -299,25 +299,25 @@ impl Keeper {
             self.with(&mut record, |record| self.store.put(record))?;
         }
         if record.phase == Phase::Raised
-            && check(&job, &record)?.is_empty()
+            && mechanism::of(record.means).check(&job, &record)?.is_empty()
             && record.unprotected == 0
             && let Some(raised) = &record.raised
         {
             return Ok(raised.clone());
         }
         self.with(&mut record, |record| {
-            if record.means == Means::ImmutableFlag {
-                match immutable::raise(&job, record) {
-                    // No flag stands: it could not be set on the target itself.
-                    Err(HoldTrouble::NotSupported(_)) => {
-                        record.means = Means::SealedCopy;
-                        record.phase = Phase::Planned;
-                        self.store.put(record)?;
-                    }
-                    raised => return raised,
+            match mechanism::of(record.means).raise(&job, record) {
+                // No flag stands: it could not be set on the target itself, which comes first.
+                Err(HoldTrouble::NotSupported(_))
+                    if record.means == Means::ImmutableFlag && record.since_ns == 0 =>
+                {
+                    record.means = Means::SealedCopy;
+                    record.phase = Phase::Planned;
+                    self.store.put(record)?;
+                    mechanism::of(record.means).raise(&job, record)
                 }
+                raised => raised,
             }
-            vault::raise(&job, record)
         })
     }
 
@@ -328,10 +328,7 @@ impl Keeper {
             return Err(HoldTrouble::UnknownTarget);
         }
         let job = self.job(target, &path_of(&record), progress)?;
-        match record.means {
-            Means::ImmutableFlag => immutable::prove(&job, &record),
-            Means::ReflinkVault | Means::SealedCopy => vault::prove(&job, &record),
-        }
+        mechanism::of(record.means).prove(&job, &record)
     }
 
     /// Looks for what is not as it was when the hold was raised.
@@ -340,7 +337,8 @@ impl Keeper {
         if record.phase != Phase::Raised {
             return Err(HoldTrouble::UnknownTarget);
         }
-        check(&self.job(target, &path_of(&record), progress)?, &record)
+        let job = self.job(target, &path_of(&record), progress)?;
+        mechanism::of(record.means).check(&job, &record)
     }
 
     /// Takes a reason away, and frees what no other reason holds. For a target that was never
@@ -357,20 +355,8 @@ impl Keeper {
         self.survey_waiting(&job, progress);
         // Surveyed above: they count now.
         let mut job = self.job(target, &path_of(&record), progress)?;
-        let in_place = record.means == Means::ImmutableFlag && record.phase != Phase::Planned;
-        let mut there = true;
-        if in_place {
-            let found = moved::find(&job, &record)?;
-            there = found.is_some();
-            job.site.relative = found.unwrap_or_default();
-        }
         self.with(&mut record, |record| {
-            let lowered = match record.means {
-                // Never begun, or destroyed by force: there is nothing to free.
-                Means::ImmutableFlag if !in_place || !there => Lowered::default(),
-                Means::ImmutableFlag => immutable::lower(&job, record)?,
-                Means::ReflinkVault | Means::SealedCopy => vault::lower(&job, record)?,
-            };
+            let lowered = mechanism::of(record.means).lower(&mut job, record)?;
             record.phase = Phase::Lowered;
             record.lowered = Some(lowered);
             self.store.put(record)?;
@@ -423,12 +409,5 @@ impl Keeper {
             exclude: Vec::new(),
             origins: Some(self.store.file(target, "origins")),
         })
-    }
-}
-
-fn check(job: &Job<'_>, record: &Record) -> Result<Vec<Found>, HoldTrouble> {
-    match record.means {
-        Means::ImmutableFlag => immutable::check(job, record),
-        Means::ReflinkVault | Means::SealedCopy => vault::check(job, record),
     }
 }

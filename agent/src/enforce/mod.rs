@@ -1,6 +1,6 @@
 //! Enforce: makes a hold true on this host, proves it, and undoes it when no reason is left.
 //!
-//! [`Keeper`] is the one door. Behind it two mechanisms stand: the immutable flag in place
+//! [`Keeper`] is the one door. Behind it two [`mechanism`]s stand: the immutable flag in place
 //! ([`immutable`]) and a sealed vault of clones or verified copies ([`vault`]). Everything a
 //! customer can reach is touched through descriptors only, and nothing is done before what is
 //! needed to undo it, or to go on after a crash, is on disk.
@@ -13,6 +13,7 @@ pub mod immutable;
 pub mod inodes;
 pub mod keeper;
 pub mod lease;
+pub mod mechanism;
 pub mod moved;
 pub mod own;
 pub mod record;

@@ -113,6 +113,22 @@ pub struct Found {
     pub count: u64,
 }
 
+/// What a target of so many things gives when it is not there at all.
+pub fn vanished(things: u64) -> Vec<Found> {
+    findings(0, things.max(1), 0)
+}
+
+/// The findings of these counts.
+pub fn findings(gone: u64, changed: u64, appeared: u64) -> Vec<Found> {
+    let all = [
+        (FindingKind::ProtectionGone, gone),
+        (FindingKind::HeldChanged, changed),
+        (FindingKind::Appeared, appeared),
+    ];
+    let found = all.into_iter().filter(|(_, count)| *count > 0);
+    found.map(|(what, count)| Found { what, count }).collect()
+}
+
 /// What is kept of one target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {

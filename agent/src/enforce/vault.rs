@@ -27,11 +27,12 @@ use rustix::{
 use super::{
     attempt::{self, Tally},
     fill::{self, Filled},
-    flag, immutable,
+    flag,
     keeper::Job,
     lease::{self, Writers},
+    mechanism::Mechanism,
     own,
-    record::{Found, Lowered, Means, Phase, Proof, Raised, Record},
+    record::{self, Found, Lowered, Means, Phase, Proof, Raised, Record},
     site, survey,
     sweep::{As, sweep},
     trouble::{self, HoldTrouble, while_doing},
@@ -43,6 +44,28 @@ use crate::{
     },
     durable,
 };
+
+/// A sealed vault.
+#[derive(Clone, Copy, Debug)]
+pub struct Vault;
+
+impl Mechanism for Vault {
+    fn raise(&self, job: &Job<'_>, record: &mut Record) -> Result<Raised, HoldTrouble> {
+        raise(job, record)
+    }
+
+    fn prove(&self, job: &Job<'_>, record: &Record) -> Result<Proof, HoldTrouble> {
+        prove(job, record)
+    }
+
+    fn check(&self, job: &Job<'_>, record: &Record) -> Result<Vec<Found>, HoldTrouble> {
+        check(job, record)
+    }
+
+    fn lower(&self, job: &mut Job<'_>, record: &mut Record) -> Result<Lowered, HoldTrouble> {
+        lower(job, record)
+    }
+}
 
 /// Where a target's tree, or its one file, lies below the vault.
 pub fn relative(record: &Record) -> PathBuf {
@@ -61,7 +84,7 @@ fn walk(vault: &OwnedFd, record: &Record, on_enter: Option<OnEnter>) -> Result<W
 }
 
 /// Fills and seals, or goes on with it.
-pub fn raise(job: &Job<'_>, record: &mut Record) -> Result<Raised, HoldTrouble> {
+fn raise(job: &Job<'_>, record: &mut Record) -> Result<Raised, HoldTrouble> {
     let vault = job.site.make_vault()?;
     if !matches!(record.phase, Phase::Sealing | Phase::Raised) {
         match fill(job, record, &vault) {
@@ -208,7 +231,7 @@ fn seal(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldT
 
 /// Tries to change the copy: with all our rights where the flag seals it, else as somebody who
 /// has none, which is all that modes can keep out.
-pub fn prove(job: &Job<'_>, record: &Record) -> Result<Proof, HoldTrouble> {
+fn prove(job: &Job<'_>, record: &Record) -> Result<Proof, HoldTrouble> {
     let vault = job.site.vault()?.ok_or(HoldTrouble::NotFound)?;
     let whom = if record.sealed {
         As::Ourselves
@@ -216,7 +239,7 @@ pub fn prove(job: &Job<'_>, record: &Record) -> Result<Proof, HoldTrouble> {
         As::Nobody
     };
     let files = record.raised.as_ref().map_or(0, |raised| raised.files);
-    let apart = files.div_ceil(immutable::TRIED).max(1);
+    let apart = files.div_ceil(attempt::TRIED).max(1);
     let (tally, next, busy) = (Tally::default(), AtomicU64::new(0), AtomicU64::new(0));
     sweep(walk(&vault, record, None)?, job.threads, whom, |step| {
         job.progress.step()?;
@@ -268,12 +291,12 @@ pub fn prove(job: &Job<'_>, record: &Record) -> Result<Proof, HoldTrouble> {
 }
 
 /// Looks for what is not as it was when the vault was sealed.
-pub fn check(job: &Job<'_>, record: &Record) -> Result<Vec<Found>, HoldTrouble> {
+fn check(job: &Job<'_>, record: &Record) -> Result<Vec<Found>, HoldTrouble> {
     let Some(vault) = job.site.vault()? else {
-        return Ok(immutable::vanished(record.things));
+        return Ok(record::vanished(record.things));
     };
     let walk = match walk(&vault, record, None) {
-        Err(HoldTrouble::NotFound) => return Ok(immutable::vanished(record.things)),
+        Err(HoldTrouble::NotFound) => return Ok(record::vanished(record.things)),
         walk => walk?,
     };
     let [things, gone, changed] = [const { AtomicU64::new(0) }; 3];
@@ -298,11 +321,11 @@ pub fn check(job: &Job<'_>, record: &Record) -> Result<Vec<Found>, HoldTrouble> 
         + record.things.saturating_sub(things)
         + u64::from(origins != record.origins);
     let appeared = things.saturating_sub(record.things);
-    Ok(immutable::findings(gone.into_inner(), changed, appeared))
+    Ok(record::findings(gone.into_inner(), changed, appeared))
 }
 
 /// Removes the copy: the reason for keeping it is gone.
-pub fn lower(job: &Job<'_>, record: &mut Record) -> Result<Lowered, HoldTrouble> {
+fn lower(job: &Job<'_>, record: &mut Record) -> Result<Lowered, HoldTrouble> {
     record.phase = Phase::Lowering;
     job.store.put(record)?;
     let Some(vault) = job.site.vault()? else {

@@ -1,0 +1,133 @@
+//! Proving in place: attempts on a spread of what is held, and on every file the flag read back
+//! and the question whether a writer is left. Checking: what is not as it was.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use custody::manifest::row::Kind;
+
+use crate::{
+    capture::walk::Trouble,
+    enforce::{
+        attempt::{self, TRIED, Tally},
+        flag,
+        keeper::Job,
+        lease::{self, Writers},
+        record::{self, Found, Proof, Record},
+        survey,
+        sweep::{As, sweep},
+        trouble::HoldTrouble,
+    },
+};
+
+/// How long a proof waits for writers to go.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+/// Files with writers that are waited for at most; the others are counted at once.
+const WAITED_FOR: usize = 64;
+
+/// Tries to change what is held and looks for writers on every file.
+pub(super) fn prove(job: &Job<'_>, record: &Record) -> Result<Proof, HoldTrouble> {
+    let files = record.raised.as_ref().map_or(0, |raised| raised.files);
+    let apart = files.div_ceil(TRIED).max(1);
+    let (tally, next, uncounted) = (Tally::default(), AtomicU64::new(0), AtomicU64::new(0));
+    let busy: Mutex<Vec<OwnedFd>> = Mutex::default();
+    if let Some(place) = job.own_name()? {
+        let kind = if record.single {
+            Kind::File
+        } else {
+            Kind::Folder
+        };
+        attempt::to_rename(&place, &tally);
+        attempt::to_unlink(&place, kind, &tally);
+    }
+    sweep(job.walk(None)?, job.threads, As::Ourselves, |step| {
+        match (step.trouble, step.kind) {
+            (Some(Trouble::Excluded), _) | (None, Kind::Mount) => return Ok(()),
+            (Some(_), _) => {
+                tally.count(false);
+                return Ok(());
+            }
+            _ => {}
+        }
+        job.progress.step()?;
+        if let Some(folder) = &step.folder {
+            tally.count(flag::is_set(folder).unwrap_or(false));
+            attempt::on(step, &tally);
+            return Ok(());
+        }
+        if next.fetch_add(1, Ordering::Relaxed).is_multiple_of(apart) {
+            attempt::on(step, &tally);
+        }
+        if step.kind == Kind::File {
+            let Ok(file) = flag::open(&step.place) else {
+                tally.count(false);
+                return Ok(());
+            };
+            tally.count(flag::is_set(&file).unwrap_or(false));
+            if lease::writers(&file) != Writers::None {
+                let mut busy = busy.lock().unwrap_or_else(PoisonError::into_inner);
+                if busy.len() < WAITED_FOR {
+                    busy.push(file);
+                } else {
+                    uncounted.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+        Ok(())
+    })?;
+    let mut busy = busy.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let patient_until = std::time::Instant::now() + PATIENCE;
+    loop {
+        busy.retain(|file| lease::writers(file) != Writers::None);
+        if busy.is_empty() || std::time::Instant::now() >= patient_until {
+            break;
+        }
+        job.progress.step()?;
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let (attempts, refused) = tally.totals();
+    Ok(Proof {
+        attempts,
+        refused,
+        writers: busy.len() as u64 + uncounted.into_inner(),
+    })
+}
+
+/// Looks for what is not as it was when the hold was raised.
+pub(super) fn check(job: &Job<'_>, record: &Record) -> Result<Vec<Found>, HoldTrouble> {
+    let [things, gone, changed] = [const { AtomicU64::new(0) }; 3];
+    let walk = match job.walk(None) {
+        Err(HoldTrouble::NotFound) => return Ok(record::vanished(record.things)),
+        walk => walk?,
+    };
+    sweep(walk, job.threads, As::Ourselves, |step| {
+        if step.trouble == Some(Trouble::Excluded) {
+            return Ok(());
+        }
+        job.progress.step()?;
+        things.fetch_add(1, Ordering::Relaxed);
+        if matches!(step.kind, Kind::File | Kind::Folder)
+            && step.trouble.is_none()
+            && let Ok(stat) = survey::look(step)
+        {
+            if !flag::is_flagged(&stat) {
+                gone.fetch_add(1, Ordering::Relaxed);
+            } else if flag::changed_ns(&stat) > record.since_ns {
+                // It was open for change in between, or changed through an old descriptor.
+                changed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    })?;
+    let things = things.into_inner();
+    Ok(record::findings(
+        gone.into_inner(),
+        changed.into_inner() + record.things.saturating_sub(things),
+        things.saturating_sub(record.things),
+    ))
+}
