@@ -13,7 +13,7 @@ use custody::{
     id::{OrderId, PersonId, SnapshotId, TargetId},
     statement::{
         AgentRetire, Author, Body, ClaimWithdraw, Finding, HoldAcknowledged, HoldProof, ListImport,
-        OrderExpired, OrderExtend, OrderNarrow, OrderWithdraw, PersonRetire, Reject, ReleasePacked,
+        OrderExpired, OrderExtend, OrderNarrow, OrderWithdraw, PersonRetire, Reject,
         ReleaseSpooled, RequestExecuted, RequestMake, Sealed, SnapshotReceived, SnapshotTake,
         SnapshotWish, Trouble,
     },
