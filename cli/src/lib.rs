@@ -9,6 +9,8 @@
 pub mod args;
 pub mod cmd;
 pub mod connect;
+pub mod demo;
+pub mod demo;
 pub mod exit;
 pub mod fetch;
 pub mod parcel;
@@ -36,6 +38,7 @@ pub fn main() -> ExitCode {
     };
     let json = cli.global.json;
     let code = match cli.command {
+        Command::Demo(args) => demo::run(&args),
         Command::Verify(args) => verify::run(
             verify::VerifyArgs {
                 path: args.path,
@@ -54,6 +57,7 @@ pub fn main() -> ExitCode {
             },
             json,
         ),
+        Command::Demo(args) => demo::run(&args),
         Command::Completions { shell } => ended(completions(shell), json),
         Command::Man { out } => ended(manual(&out), json),
         Command::Order(cmd::order::Verb::Kinds) => {

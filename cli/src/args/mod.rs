@@ -58,6 +58,10 @@ pub struct Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Play a whole case on this machine: a coordinator, two agents, and people with SSH keys.
+    Demo(crate::demo::DemoArgs),
+    /// Play a whole case on this machine: coordinator, two agents, sample or real data.
+    Demo(crate::demo::DemoArgs),
     /// Log in with your SSH key, and write the profile the first time.
     Login(cmd::login::Login),
     /// Say who you are to the coordinator.

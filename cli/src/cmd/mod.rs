@@ -20,11 +20,7 @@ pub mod vote;
 
 use std::time::{Duration, Instant};
 
-use custody::{
-    house::approval::Policies,
-    id::AgentId,
-    statement::Body,
-};
+use custody::{house::approval::Policies, id::AgentId, statement::Body};
 
 use crate::{
     args::{Cli, Command, Global},
@@ -56,9 +52,10 @@ pub async fn run(cli: Cli) -> Outcome {
         Command::Lists(verb) => lists::run(&global, verb).await,
         Command::Ledger(verb) => ledger::run(&global, verb).await,
         // What needs no coordinator was answered in lib.rs.
-        Command::Verify(_) | Command::Completions { .. } | Command::Man { .. } => {
-            Ok(())
-        }
+        Command::Demo(_)
+        | Command::Demo(_) | Command::Verify(_)
+        | Command::Completions { .. }
+        | Command::Man { .. } => Ok(()),
     }
 }
 
@@ -70,7 +67,10 @@ pub(crate) async fn fleet(session: &mut Session) -> Outcome<Fleet> {
 /// Every target, in the order of ids.
 pub(crate) async fn targets(session: &mut Session, fleet: &Fleet) -> Outcome<Vec<TargetView>> {
     let records = session.list("targets").await?;
-    records.iter().map(|record| TargetView::read(record, fleet)).collect()
+    records
+        .iter()
+        .map(|record| TargetView::read(record, fleet))
+        .collect()
 }
 
 /// Finds an agent by its name, its id or a beginning of it.

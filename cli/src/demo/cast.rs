@@ -55,6 +55,11 @@ impl Person {
         self.folder.join("id_ed25519.pub")
     }
 
+    /// The log's verifier key, as this person noted it down.
+    pub(super) fn log_key(&self) -> PathBuf {
+        self.folder.join("log.vkey")
+    }
+
     /// Where the person's profile is.
     pub(super) fn config(&self) -> PathBuf {
         self.folder.join("config")

@@ -174,12 +174,21 @@ pub(super) fn digests(folder: &Path) -> io::Result<std::collections::BTreeMap<Pa
             if kind.is_dir() {
                 waiting.push(path);
             } else if kind.is_file() {
-                let mut hasher = Sha256::new();
-                io::copy(&mut File::open(&path)?, &mut hasher)?;
+                let digest = digest(&mut File::open(&path)?)?;
                 let relative = path.strip_prefix(folder).unwrap_or(&path).to_owned();
-                found.insert(relative, hex::encode(hasher.finalize()));
+                found.insert(relative, digest);
             }
         }
     }
     Ok(found)
+}
+
+fn digest(file: &mut File) -> io::Result<String> {
+    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 256 * 1024]);
+    loop {
+        match io::Read::read(file, &mut buffer)? {
+            0 => return Ok(hex::encode(hasher.finalize())),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
 }

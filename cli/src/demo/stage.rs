@@ -121,9 +121,11 @@ impl Stage {
         Ok(())
     }
 
-    /// Logs a person in, which writes the profile and pins the log's key.
+    /// Logs a person in, which writes the profile and pins the log's key. The key is the person's
+    /// own copy: what is checked against it later does not come from the coordinator's folder.
     pub(super) fn log_in(&self, person: &Person) -> anyhow::Result<()> {
         let path = |path: PathBuf| path.to_string_lossy().into_owned();
+        std::fs::copy(self.server().join("log.vkey"), person.log_key())?;
         person.run(&[
             "login",
             "--server",
@@ -131,7 +133,7 @@ impl Stage {
             "--authority",
             &path(self.server().join("pki/ca.pem")),
             "--vkey",
-            &path(self.server().join("log.vkey")),
+            &path(person.log_key()),
             "--key",
             &path(person.key()),
         ])?;
@@ -142,9 +144,7 @@ impl Stage {
     pub(super) fn start_agent(&mut self, server: &str) -> anyhow::Result<()> {
         let home = self.dir.join("agents").join(server);
         let (state, vault) = (home.join("state"), home.join("vault"));
-        for folder in [&state, &vault] {
-            std::fs::create_dir_all(folder)?;
-        }
+        std::fs::create_dir_all(&state)?;
         let invitation = home.join("invitation.toml");
         let file = invitation.to_string_lossy();
         let words = ["agent", "invite", server, "--out", &file];

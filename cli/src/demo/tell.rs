@@ -106,10 +106,11 @@ impl Teller {
         println!(
             "\nThe coordinator stays up at {address}. Try it as the auditor, in another \
              terminal:\n\n   export HOLDFAST_CONFIG={}\n   holdfast hold list\n   holdfast ledger \
-             show\n   holdfast verify {}\n\nEvery person of the cast has a profile below {}. \
+             show\n   holdfast verify {} --vkey {}\n\nEvery person of the cast has a profile below {}. \
              Ctrl-C ends it.",
             config.display(),
             dir.display(),
+            dir.join("people/auditor/log.vkey").display(),
             dir.join("people").display()
         );
     }

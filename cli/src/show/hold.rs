@@ -33,7 +33,9 @@ impl Fleet {
 
     /// Whether an agent is connected now.
     pub fn is_connected(&self, agent: &AgentId) -> bool {
-        self.0.get(&agent.to_string()).is_some_and(|view| view.connected)
+        self.0
+            .get(&agent.to_string())
+            .is_some_and(|view| view.connected)
     }
 
     /// Everyone in it.
@@ -67,6 +69,8 @@ pub struct TargetView {
     pub held: bool,
     /// How it is held, and what that does not prevent; absent until raised.
     pub means: Option<Means>,
+    /// Attempts to change it that were refused at the last proof.
+    pub attempts: u64,
     /// Writers left at the last proof.
     pub writers: u64,
     /// The last trouble, in a word.
@@ -91,6 +95,7 @@ impl TargetView {
             state: target.state,
             held: target.state == State::Verified,
             means: target.means,
+            attempts: target.attempts,
             writers: target.writers,
             trouble: target.trouble,
             changed: target.changed,
@@ -106,7 +111,10 @@ impl TargetView {
         let said = match self.state {
             State::Requested => "NOT HELD YET: its server has not answered".to_owned(),
             State::Acknowledged if self.writers > 0 => {
-                format!("NOT PROVED: {} left on it", text::count(self.writers, "writer"))
+                format!(
+                    "NOT PROVED: {} left on it",
+                    text::count(self.writers, "writer")
+                )
             }
             State::Acknowledged => "not proved yet".to_owned(),
             State::Verified if !self.agent_connected => "held when last heard of".to_owned(),
@@ -117,7 +125,9 @@ impl TargetView {
             State::Lifted => "free of this reason".to_owned(),
         };
         match &self.trouble {
-            Some(trouble) if self.state != State::Verified => format!("{offline}{said} ({trouble})"),
+            Some(trouble) if self.state != State::Verified => {
+                format!("{offline}{said} ({trouble})")
+            }
             _ => format!("{offline}{said}"),
         }
     }
@@ -125,8 +135,16 @@ impl TargetView {
 
 impl View for TargetView {
     const PLURAL: &'static str = "targets";
-    const COLUMNS: &'static [&'static str] =
-        &["target", "server", "path", "state", "mechanism", "files", "size", "remark"];
+    const COLUMNS: &'static [&'static str] = &[
+        "target",
+        "server",
+        "path",
+        "state",
+        "mechanism",
+        "files",
+        "size",
+        "remark",
+    ];
 
     fn row(&self, screen: &Screen) -> Vec<String> {
         let of = |cell: &dyn Fn(&Means) -> String| {
@@ -134,7 +152,9 @@ impl View for TargetView {
         };
         vec![
             screen.id(&self.id),
-            self.agent_name.clone().unwrap_or_else(|| screen.id(&self.agent)),
+            self.agent_name
+                .clone()
+                .unwrap_or_else(|| screen.id(&self.agent)),
             text::or_dash(self.path.as_deref()),
             self.state.word(),
             of(&|means| format!("{} on {}", means.mechanism, means.file_system)),
@@ -145,10 +165,18 @@ impl View for TargetView {
     }
 
     fn lines(&self, screen: &Screen) -> Vec<(&'static str, String)> {
-        let mut lines: Vec<_> = Self::COLUMNS.iter().copied().zip(self.row(screen)).collect();
+        let mut lines: Vec<_> = Self::COLUMNS
+            .iter()
+            .copied()
+            .zip(self.row(screen))
+            .collect();
         lines.push(("hold", screen.id(&self.hold)));
         lines.push(("holding", self.holding.word()));
-        if let Some(means) = self.means.as_ref().filter(|m| !m.does_not_prevent.is_empty()) {
+        if let Some(means) = self
+            .means
+            .as_ref()
+            .filter(|m| !m.does_not_prevent.is_empty())
+        {
             lines.push(("does not prevent", means.does_not_prevent.join("\n")));
         }
         lines.push(("last changed", format!("entry {}", self.changed)));
@@ -201,8 +229,16 @@ impl View for HoldView {
     const COLUMNS: &'static [&'static str] = &["hold", "order", "targets", "states", "warnings"];
 
     fn row(&self, screen: &Screen) -> Vec<String> {
-        let states: Vec<_> = self.states.iter().map(|(state, n)| format!("{n} {state}")).collect();
-        let away = self.targets.iter().filter(|t| t.state.holds() && !t.agent_connected).count();
+        let states: Vec<_> = self
+            .states
+            .iter()
+            .map(|(state, n)| format!("{n} {state}"))
+            .collect();
+        let away = self
+            .targets
+            .iter()
+            .filter(|t| t.state.holds() && !t.agent_connected)
+            .count();
         vec![
             screen.id(&self.id),
             screen.id(&self.order),
@@ -210,7 +246,10 @@ impl View for HoldView {
             states.join(", "),
             match away {
                 0 => "-".to_owned(),
-                away => format!("{} on servers that are OFFLINE", text::count(away as u64, "target")),
+                away => format!(
+                    "{} on servers that are OFFLINE",
+                    text::count(away as u64, "target")
+                ),
             },
         ]
     }
@@ -231,9 +270,10 @@ pub fn whole(screen: &Screen, view: &HoldView) {
             gaps.extend(means.does_not_prevent.iter().map(String::as_str));
         }
     }
-    for (mechanism, gaps) in said {
+    for (mechanism, gaps) in said.iter().filter(|(_, gaps)| !gaps.is_empty()) {
+        screen.raw(&format!("\n{} does not prevent:\n", text::plain(mechanism)));
         for gap in gaps {
-            screen.raw(&format!("\n{} does not prevent: {}\n", mechanism, text::plain(gap)));
+            screen.raw(&format!("  - {}\n", text::plain(gap)));
         }
     }
 }

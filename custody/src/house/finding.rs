@@ -28,6 +28,8 @@ pub struct Noted {
     pub finding: crate::statement::Finding,
     /// Who said it.
     pub by: crate::statement::Author,
-    /// Index of its entry.
+    /// Index of its entry. Its JSON name is not `entry`, as elsewhere, for a finding may hold a
+    /// refused entry under that name.
+    #[serde(rename = "index")]
     pub entry: u64,
 }

@@ -87,6 +87,8 @@ pub struct HeldTarget {
     /// The last trouble, in a word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// Attempts to change it that were refused at the last proof.
+    pub attempts: u64,
     /// Writers left at the last proof.
     pub writers: u64,
     /// Index of the entry that last changed it.

@@ -110,6 +110,7 @@ mod tests {
             state: State::Requested,
             means: None,
             trouble: trouble.then(|| "unproved".to_owned()),
+            attempts: 0,
             writers: 0,
             changed,
         };

@@ -33,7 +33,9 @@ impl Story<'_> {
         self.tell.chapter("An auditor checks everything, offline");
         self.summary.write(&self.stage.dir)?;
         let dir = self.stage.dir.to_string_lossy().into_owned();
-        let report = self.offline("auditor", "verify", &["verify", &dir])?;
+        let noted = self.person("auditor")?.log_key();
+        let noted = noted.to_string_lossy().into_owned();
+        let report = self.offline("auditor", "verify", &["verify", &dir, "--vkey", &noted])?;
         for sentence in report.lines().filter(|line| !line.trim().is_empty()) {
             self.tell.say(sentence);
         }
@@ -50,23 +52,28 @@ impl Story<'_> {
         ));
         let (copy, vkey) = (
             copy.to_string_lossy().into_owned(),
-            self.stage
-                .dir
-                .join(&self.summary.vkey)
+            self.person("auditor")?
+                .log_key()
                 .to_string_lossy()
                 .into_owned(),
         );
         let words = ["verify", &copy, "--vkey", &vkey];
         self.tell.command("auditor", &words);
-        let output = self.stage.tool().args(words).output()?;
+        let output = self.stage.tool().arg("--json").args(words).output()?;
         ensure!(
             output.status.code() == Some(4),
             "the verifier was to refuse the damaged copy and ended with {}",
             output.status
         );
-        for sentence in String::from_utf8_lossy(&output.stdout).lines().take(6) {
-            self.tell.say(sentence);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        let broken = list(&report, "/findings")?
+            .iter()
+            .filter(|finding| finding["level"] == "broken");
+        for finding in broken {
+            let (place, what) = (text(finding, "/place")?, text(finding, "/what")?);
+            self.tell.say(&format!("{place}: {what}."));
         }
+        self.tell.say("It does not verify.");
         Ok(())
     }
 }

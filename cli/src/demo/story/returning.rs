@@ -16,6 +16,8 @@ impl Story<'_> {
         let account = data::account_to_claim(&self.stage.data(SERVERS[0]))?;
         let owner = self.stage.dir.join("owners").join(&account);
         fs::create_dir_all(&owner)?;
+        // The owner notes the log's key down when the claim is made.
+        fs::copy(self.stage.server().join("log.vkey"), owner.join("log.vkey"))?;
         let identity = age::x25519::Identity::generate();
         let (secret, public) = (owner.join("identity.txt"), owner.join("recipient.txt"));
         let recipient = identity.to_public().to_string();
@@ -95,7 +97,8 @@ impl Story<'_> {
             .first()
             .cloned()
             .context("nothing was released")?;
-        let at = |name: &str| self.stage.dir.join(name).to_string_lossy().into_owned();
+        let dir = self.stage.dir.clone();
+        let at = |name: &str| dir.join(name).to_string_lossy().into_owned();
         let (parcel, receipt) = (at(&released.parcel), at(&released.receipt));
         let (identity, opened) = (at(&released.identity), at(&released.opened));
         self.act(
@@ -131,18 +134,11 @@ impl Story<'_> {
             "{} files, every one the same as on the server, byte for byte.",
             theirs.len()
         ));
-        self.offline(
-            "owner",
-            "verify",
-            &[
-                "verify",
-                &receipt,
-                "--vkey",
-                &at(&self.summary.vkey.clone()),
-            ],
-        )?;
-        self.tell
-            .say("The receipt verifies without the provider: who approved, and what was given.");
+        let log_key = at(&format!("owners/{}/log.vkey", released.owner));
+        self.offline("owner", "verify", &["verify", &receipt, "--vkey", &log_key])?;
+        self.tell.say(
+            "The receipt verifies without the provider: who asked, who approved, what was given.",
+        );
         Ok(())
     }
 }

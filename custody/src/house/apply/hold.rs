@@ -28,6 +28,7 @@ pub(super) fn place(house: &mut House, changes: &mut Changes, index: u64, b: Hol
                 state: State::Requested,
                 means: None,
                 trouble: None,
+                attempts: 0,
                 writers: 0,
                 changed: index,
             },

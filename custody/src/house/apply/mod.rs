@@ -183,10 +183,12 @@ pub fn apply(house: &mut House, accepted: Accepted, index: u64) -> Changes {
         Body::HoldVerified(b) => target(house, &mut changes, index, b.target, |target| {
             target.state = State::Verified;
             target.trouble = None;
+            target.attempts = b.refused;
             target.writers = 0;
         }),
         Body::HoldUnproved(b) => target(house, &mut changes, index, b.target, |target| {
             target.state = State::Acknowledged;
+            target.attempts = b.refused;
             target.writers = b.writers;
             target.trouble = Some("unproved".to_owned());
         }),
