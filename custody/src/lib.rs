@@ -18,3 +18,4 @@ pub mod manifest;
 pub mod sign;
 pub mod statement;
 pub mod time;
+pub mod verify;
