@@ -146,8 +146,9 @@ pub struct Desk(Arc<Shared>);
 impl Desk {
     /// Opens an initialised data folder and starts the writer, the publisher and the duties.
     ///
-    /// Takes the folder's lock itself: callers must not take it too. The error holds a
-    /// [`Breach`](crate::ledger::Breach) where what is stored must not be gone on with.
+    /// Takes the folder's lock itself: callers must not take it too. The error is a
+    /// [`NotPublished::Breach`](crate::ledger::NotPublished) where what is stored must not be
+    /// gone on with.
     pub async fn open(data: &Data, config: &Config) -> anyhow::Result<Self> {
         open::open(data, config).await
     }

@@ -106,7 +106,7 @@ impl Writer {
                 jobs.push(job);
             }
             last = jobs.len();
-            self.batch(jobs.drain(..).collect()).await;
+            self.batch(std::mem::take(&mut jobs)).await;
         }
     }
 

@@ -56,6 +56,8 @@ impl Journal {
         schema::create(&mut writer)
             .await
             .with_context(|| format!("cannot prepare {}", path.display()))?;
+        // A crash right after an erasure may have left the key in the write-ahead file.
+        write::cut(&mut writer).await?;
         let readers = AnyPoolOptions::new()
             .max_connections(READERS)
             // One stays, so that the journal's shared memory never goes away under the writer.

@@ -7,7 +7,7 @@ use custody::{
     id::{CommandId, SubjectId},
     time::Time,
 };
-use sqlx::{AnyConnection, Connection as _, Executor as _};
+use sqlx::{AnyConnection, Connection as _, Executor as _, Row as _};
 
 use super::{Journal, id_bytes, texts};
 
@@ -110,9 +110,13 @@ impl Journal {
         }
         if !batch.erased.is_empty() {
             // The write-ahead file still has pages with the key: fold it in and cut it off.
-            let cut = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
-            if let Err(error) = cut {
-                tracing::warn!(%error, "the write-ahead file could not be cut after an erasure");
+            match cut(connection).await {
+                Ok(true) => {}
+                Ok(false) => tracing::warn!(
+                    "readers kept the write-ahead file from being cut after an erasure; it is cut \
+                     at the next stop"
+                ),
+                Err(error) => tracing::warn!(%error, "the write-ahead file could not be cut"),
             }
         }
         Ok(())
@@ -160,6 +164,14 @@ impl Journal {
         let connection = slot.as_mut().ok_or(sqlx::Error::PoolClosed)?;
         write_key(connection, subject, key).await
     }
+}
+
+/// Folds the write-ahead file into the main one and cuts it to nothing; says whether it could.
+pub(super) async fn cut(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+    let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+        .fetch_one(connection)
+        .await?;
+    Ok(row.try_get::<i64, _>(0)? == 0)
 }
 
 fn not_begun(error: sqlx::Error) -> NotCommitted {

@@ -18,12 +18,15 @@ use custody::{
 
 use super::{Breach, NotPublished, edge::root, tiles::read_back};
 
+/// Tiles that were read, by level and index; `None` for one that is not there.
+type Tiles = BTreeMap<(u32, u64), Option<Vec<Digest>>>;
+
 /// The tiles of a log at one size. Each tile is read at most once, from the disk.
 pub struct Disk {
     log: PathBuf,
     size: u64,
-    tiles: RefCell<BTreeMap<(u32, u64), Option<Vec<Digest>>>>,
-    /// Whether a full tile may stand in for a partial one that is gone.
+    tiles: RefCell<Tiles>,
+    /// Whether the disk itself is asked, past what the kernel kept.
     fresh: bool,
 }
 
