@@ -60,8 +60,6 @@ pub struct Global {
 pub enum Command {
     /// Play a whole case on this machine: a coordinator, two agents, and people with SSH keys.
     Demo(crate::demo::DemoArgs),
-    /// Play a whole case on this machine: coordinator, two agents, sample or real data.
-    Demo(crate::demo::DemoArgs),
     /// Log in with your SSH key, and write the profile the first time.
     Login(cmd::login::Login),
     /// Say who you are to the coordinator.
