@@ -118,7 +118,7 @@ async fn something(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_was_said_replaying_it_gives_the_same_state() {
     for seed in 1..=6 {
-        println!("seed {seed}");
+        eprintln!("seed {seed}");
         let mut dice = Dice(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
         let mut house = House::new().await;
         let mut cast = story::Cast::new(&house).await;
