@@ -98,7 +98,10 @@ impl From<tonic::Status> for Trouble {
         match status.code() {
             Code::Unauthenticated => Self::refused(
                 rule.unwrap_or("not-logged-in"),
-                sentence(&said, "The coordinator does not know you. Run `holdfast login`."),
+                sentence(
+                    &said,
+                    "The coordinator does not know you. Run `holdfast login`.",
+                ),
             ),
             Code::InvalidArgument
             | Code::NotFound
@@ -111,7 +114,9 @@ impl From<tonic::Status> for Trouble {
                 sentence(&said, "The coordinator refused, without saying why."),
             ),
             // Internal without a rule is the transport's own word for a broken stream.
-            Code::DataLoss | Code::Internal if status.code() == Code::DataLoss || rule.is_some() => {
+            Code::DataLoss | Code::Internal
+                if status.code() == Code::DataLoss || rule.is_some() =>
+            {
                 Self::breach(
                     rule.unwrap_or("breach"),
                     sentence(&said, "The coordinator says that a promise is broken."),
@@ -171,9 +176,10 @@ mod tests {
     #[test]
     fn the_rule_that_said_no_is_named() {
         let mut status = tonic::Status::new(Code::FailedPrecondition, "No.");
-        status
-            .metadata_mut()
-            .insert("holdfast-rule", tonic::metadata::MetadataValue::from_static("hold.lifted"));
+        status.metadata_mut().insert(
+            "holdfast-rule",
+            tonic::metadata::MetadataValue::from_static("hold.lifted"),
+        );
         assert_eq!(Trouble::from(status).rule, "hold.lifted");
     }
 }

@@ -10,7 +10,6 @@ pub mod args;
 pub mod cmd;
 pub mod connect;
 pub mod demo;
-pub mod demo;
 pub mod exit;
 pub mod fetch;
 pub mod parcel;
@@ -57,7 +56,6 @@ pub fn main() -> ExitCode {
             },
             json,
         ),
-        Command::Demo(args) => demo::run(&args),
         Command::Completions { shell } => ended(completions(shell), json),
         Command::Man { out } => ended(manual(&out), json),
         Command::Order(cmd::order::Verb::Kinds) => {

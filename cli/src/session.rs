@@ -37,7 +37,10 @@ pub fn now() -> Time {
 pub fn random<const N: usize>() -> Outcome<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| {
-        Trouble::failed("random", format!("The system gives no random bytes: {error}."))
+        Trouble::failed(
+            "random",
+            format!("The system gives no random bytes: {error}."),
+        )
     })?;
     Ok(bytes)
 }
@@ -151,7 +154,10 @@ impl Session {
         };
         loop {
             let services = Services::new(channel.clone(), Some(&token.token))?;
-            let person = token.person.parse().map_err(|_| strange("the person's id"))?;
+            let person = token
+                .person
+                .parse()
+                .map_err(|_| strange("the person's id"))?;
             let before = place.seen(&verifier)?;
             match newest(&services, &place, &verifier, before.as_ref()).await {
                 Ok(seen) => {
@@ -331,7 +337,10 @@ impl Session {
 
     /// One entry, verbatim and not yet proved.
     pub async fn entry(&mut self, index: u64) -> Outcome<Entry> {
-        let answer = self.services.ledger.get_entry(patient(v1::GetEntryRequest { index }));
+        let answer = self
+            .services
+            .ledger
+            .get_entry(patient(v1::GetEntryRequest { index }));
         let answer = answer.await?.into_inner();
         Entry::parse(&answer.entry).map_err(|error| {
             Trouble::breach("entry.unreadable", format!("Entry {index}: {error}."))
@@ -425,7 +434,10 @@ async fn fetch(
         }
     }
     place.put_seen(&answer.note, &checkpoint, verifier)?;
-    Ok((checkpoint, String::from_utf8_lossy(&answer.note).into_owned()))
+    Ok((
+        checkpoint,
+        String::from_utf8_lossy(&answer.note).into_owned(),
+    ))
 }
 
 fn forked(size: u64) -> Trouble {

@@ -38,7 +38,8 @@ pub fn open(path: &Path) -> Outcome<Box<dyn Signer>> {
             )
         });
     }
-    let private = ssh_key::PrivateKey::from_openssh(&text).map_err(|error| not_a_key(path, &error))?;
+    let private =
+        ssh_key::PrivateKey::from_openssh(&text).map_err(|error| not_a_key(path, &error))?;
     let wire = private.public_key().to_bytes();
     let wire = wire.map_err(|error| not_a_key(path, &error))?;
     let public = PublicKey::from_wire(&wire).map_err(|error| not_a_key(path, &error))?;
@@ -92,7 +93,8 @@ pub fn public_of(path: &Path) -> Outcome<PublicKey> {
     if !text.contains("PRIVATE KEY-----") {
         return PublicKey::from_openssh(&text).map_err(|error| not_a_key(path, &error));
     }
-    let private = ssh_key::PrivateKey::from_openssh(&text).map_err(|error| not_a_key(path, &error))?;
+    let private =
+        ssh_key::PrivateKey::from_openssh(&text).map_err(|error| not_a_key(path, &error))?;
     let wire = private.public_key().to_bytes();
     let wire = wire.map_err(|error| not_a_key(path, &error))?;
     PublicKey::from_wire(&wire).map_err(|error| not_a_key(path, &error))
@@ -116,7 +118,9 @@ pub fn agent_keys() -> Outcome<Option<usize>> {
     let Some(mut client) = client()? else {
         return Ok(None);
     };
-    let keys = client.list_all_identities().map_err(|error| agent_trouble(&error))?;
+    let keys = client
+        .list_all_identities()
+        .map_err(|error| agent_trouble(&error))?;
     Ok(Some(keys.len()))
 }
 
@@ -125,7 +129,9 @@ pub fn from_agent(key: &PublicKey) -> Outcome<Option<Box<dyn Signer>>> {
     let Some(mut client) = client()? else {
         return Ok(None);
     };
-    let keys = client.list_all_identities().map_err(|error| agent_trouble(&error))?;
+    let keys = client
+        .list_all_identities()
+        .map_err(|error| agent_trouble(&error))?;
     let wire = key.wire();
     let ours = keys.into_iter().find(|identity| match identity {
         Identity::PublicKey(key) => key.to_bytes().is_ok_and(|bytes| bytes == wire),

@@ -87,7 +87,9 @@ impl Named {
     }
 
     /// Reads several, in their order.
-    pub fn read_all<'a>(typed: impl IntoIterator<Item = &'a std::ffi::OsString>) -> Outcome<Vec<Self>> {
+    pub fn read_all<'a>(
+        typed: impl IntoIterator<Item = &'a std::ffi::OsString>,
+    ) -> Outcome<Vec<Self>> {
         typed.into_iter().map(|text| Self::read(text)).collect()
     }
 
@@ -176,7 +178,14 @@ mod tests {
         for text in ["path:/srv/../etc", "path:srv", "path:a:b", "path:/a//b"] {
             assert_eq!(read(text).unwrap_err().exit, Exit::Refused, "{text}");
         }
-        for text in ["", "alice", "account:", "hash:abc", "mailbox:alice", "account:x:"] {
+        for text in [
+            "",
+            "alice",
+            "account:",
+            "hash:abc",
+            "mailbox:alice",
+            "account:x:",
+        ] {
             assert_eq!(read(text).unwrap_err().exit, Exit::Usage, "{text}");
         }
     }

@@ -55,7 +55,10 @@ impl FromStr for When {
             // RFC 3339 ends with its zone: Z or six characters.
             let zone = match text.ends_with(['Z', 'z']) {
                 true => Ok(Zone(0)),
-                false => text.get(text.len().saturating_sub(6)..).unwrap_or("").parse(),
+                false => text
+                    .get(text.len().saturating_sub(6)..)
+                    .unwrap_or("")
+                    .parse(),
             };
             return Ok(Self::At(time, zone.unwrap_or(Zone(0))));
         }

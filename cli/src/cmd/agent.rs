@@ -61,8 +61,20 @@ pub enum Verb {
 pub async fn run(global: &Global, verb: Verb) -> Outcome {
     let screen = Screen::new(global);
     match verb {
-        Verb::Invite { name, out, valid, again, address } => {
-            let wish = Wish { name, out, valid, again, address };
+        Verb::Invite {
+            name,
+            out,
+            valid,
+            again,
+            address,
+        } => {
+            let wish = Wish {
+                name,
+                out,
+                valid,
+                again,
+                address,
+            };
             invite(global, wish).await
         }
         Verb::List => {
@@ -83,9 +95,12 @@ pub async fn run(global: &Global, verb: Verb) -> Outcome {
             let id = agent_of(&known, &agent)?;
             let view = one(&known, &id)?;
             let name = text::plain(view.name.as_deref().unwrap_or(&view.id));
-            let question = format!("Retire {name}? Its connection is cut and its id never comes back.");
+            let question =
+                format!("Retire {name}? Its connection is cut and its id never comes back.");
             ask::confirm(global, &question)?;
-            let said = session.say(Body::AgentRetire(AgentRetire { agent: id }), vec![]).await?;
+            let said = session
+                .say(Body::AgentRetire(AgentRetire { agent: id }), vec![])
+                .await?;
             screen.changed(&one(&fleet(&mut session).await?, &id)?, &[said]);
             Ok(())
         }
@@ -96,7 +111,10 @@ fn one(fleet: &Fleet, id: &AgentId) -> Outcome<AgentView> {
     let id = id.to_string();
     let found = fleet.agents().find(|view| view.id == id).cloned();
     found.ok_or_else(|| {
-        Trouble::failed("vanished", format!("{id} is not in the list any more. Try again."))
+        Trouble::failed(
+            "vanished",
+            format!("{id} is not in the list any more. Try again."),
+        )
     })
 }
 
@@ -142,7 +160,9 @@ async fn invite(global: &Global, wish: Wish) -> Outcome {
     };
     let token: [u8; 32] = random()?;
     let invitation = Invitation {
-        server: wish.address.unwrap_or_else(|| session.profile.server.clone()),
+        server: wish
+            .address
+            .unwrap_or_else(|| session.profile.server.clone()),
         agent: agent.to_string(),
         token: hex::encode(token),
         origin: session.verifier().name().to_owned(),
@@ -194,7 +214,11 @@ fn write_new(path: &Path, invitation: &Invitation) -> Outcome {
     let text = toml::to_string(invitation)
         .map_err(|error| Trouble::failed("invitation", error.to_string()))?;
     let write = || -> std::io::Result<()> {
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
     };

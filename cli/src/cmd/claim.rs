@@ -81,7 +81,10 @@ pub async fn run(global: &Global, verb: Verb) -> Outcome {
         Verb::File(args) => file(global, args).await,
         Verb::List => {
             let records = Session::open(global).await?.list("claims").await?;
-            let views: Vec<_> = records.iter().map(ClaimView::read).collect::<Outcome<_>>()?;
+            let views: Vec<_> = records
+                .iter()
+                .map(ClaimView::read)
+                .collect::<Outcome<_>>()?;
             screen.list(&views);
             Ok(())
         }
@@ -141,7 +144,9 @@ async fn file(global: &Global, args: File) -> Outcome {
             .collect::<Outcome<_>>()?,
         sworn: args.sworn,
     };
-    let said = session.say_of(Body::ClaimFile(filed), openings, Some(subject)).await?;
+    let said = session
+        .say_of(Body::ClaimFile(filed), openings, Some(subject))
+        .await?;
     let id = claim.to_string();
     let patience = args.wait.map(Lasting::duration);
     let look = async || {
@@ -149,7 +154,14 @@ async fn file(global: &Global, args: File) -> Outcome {
         let mut done = true;
         for record in session.list("snapshots").await? {
             let shot: snapshot::Snapshot = record.parse()?;
-            let is_matched = view.matches.iter().any(|matched| matched.snapshot == record.id);
+            let is_matched = view
+                .matches
+                .iter()
+                .any(|matched| matched.snapshot == record.id)
+                || view
+                    .not_matched
+                    .iter()
+                    .any(|missing| missing["snapshot"] == record.id.as_str());
             done &= shot.state != snapshot::State::Received || is_matched;
         }
         Ok((view, done))
@@ -186,10 +198,15 @@ fn recipient(given: &str) -> Outcome<String> {
     if text.contains("AGE-SECRET-KEY-") {
         return Err(Trouble::refused(
             "claim.secret-key",
-            format!("{given} holds the owner's secret key, which must never leave the owner. Ask for the public one."),
+            format!(
+                "{given} holds the owner's secret key, which must never leave the owner. Ask for the public one."
+            ),
         ));
     }
-    let mut keys = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut keys = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     let (Some(key), None) = (keys.next(), keys.next()) else {
         return Err(wrong());
     };
@@ -201,8 +218,15 @@ async fn matched(global: &Global, typed: &str) -> Outcome {
     let screen = Screen::new(global);
     let mut session = Session::open(global).await?;
     let claim = session.find("claims", typed).await?.id;
-    let asked = v1::ListMatchesRequest { claim: claim.clone() };
-    let mut stream = session.services.records.list_matches(asked).await?.into_inner();
+    let asked = v1::ListMatchesRequest {
+        claim: claim.clone(),
+    };
+    let mut stream = session
+        .services
+        .records
+        .list_matches(asked)
+        .await?
+        .into_inner();
     let mut files = Vec::new();
     while let Some(file) = stream.message().await? {
         files.push(MatchedFileView::from(file));
@@ -239,13 +263,26 @@ fn screened(screen: &Screen, view: &ClaimView) {
         .iter()
         .map(|m| {
             let id = screen.id(&m.snapshot);
-            vec![id, m.rows.to_string(), m.excluded.to_string(), m.lists.to_string()]
+            vec![
+                id,
+                m.rows.to_string(),
+                m.excluded.to_string(),
+                m.lists.to_string(),
+            ]
         })
         .collect();
     if rows.is_empty() {
         return screen.note("Not matched against any snapshot yet.");
     }
-    screen.table(&["snapshot", "may leave", "kept back", "revision of the lists"], &rows);
+    screen.table(
+        &[
+            "snapshot",
+            "may leave",
+            "kept back",
+            "revision of the lists",
+        ],
+        &rows,
+    );
 }
 
 async fn erase(global: &Global, typed: &str) -> Outcome {
@@ -261,7 +298,9 @@ async fn erase(global: &Global, typed: &str) -> Outcome {
         "Erase the claimant's data? The key that opens it is destroyed, and nobody can bring it \
          back. Every proof goes on verifying.",
     )?;
-    let body = Body::SubjectErase(SubjectErase { subject: claim.filed.subject });
+    let body = Body::SubjectErase(SubjectErase {
+        subject: claim.filed.subject,
+    });
     let said = session.say(body, vec![]).await?;
     let record = session.find("claims", &record.id).await?;
     screen.changed(&ClaimView::read(&record)?, &[said]);

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use rustls::{ClientConfig, RootCertStore, pki_types::{CertificateDer, ServerName, pem::PemObject as _}};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+};
 use serde::Serialize;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
@@ -41,11 +44,21 @@ impl View for Check {
 }
 
 fn good(check: &'static str, says: impl Into<String>) -> Check {
-    Check { check, ok: true, says: says.into(), next: None }
+    Check {
+        check,
+        ok: true,
+        says: says.into(),
+        next: None,
+    }
 }
 
 fn bad(check: &'static str, says: impl Into<String>, next: impl Into<String>) -> Check {
-    Check { check, ok: false, says: says.into(), next: Some(next.into()) }
+    Check {
+        check,
+        ok: false,
+        says: says.into(),
+        next: Some(next.into()),
+    }
 }
 
 fn of_trouble(check: &'static str, trouble: &Trouble) -> Check {
@@ -61,7 +74,10 @@ pub async fn run(global: &Global) -> Outcome {
         0 => Ok(()),
         wrong => Err(Trouble::failed(
             "doctor",
-            format!("{} not as it should be.", text::count(wrong as u64, "thing")),
+            format!(
+                "{} not as it should be.",
+                text::count(wrong as u64, "thing")
+            ),
         )),
     }
 }
@@ -93,7 +109,10 @@ async fn look(global: &Global, checks: &mut Vec<Check>) {
         Ok(mut session) => {
             checks.push(good("log-in", format!("you are {}", session.person)));
             let size = session.seen().size;
-            checks.push(good("checkpoint", format!("{size} entries, verified and kept")));
+            checks.push(good(
+                "checkpoint",
+                format!("{size} entries, verified and kept"),
+            ));
             checks.push(match clock(&mut session).await {
                 Ok(check) => check,
                 Err(trouble) => of_trouble("clock", &trouble),
@@ -112,12 +131,15 @@ fn key(profile: &Profile) -> Check {
         Ok(None) => "no ssh-agent".to_owned(),
         Ok(Some(n)) => match sign::from_agent(&key) {
             Ok(Some(_)) => "in the ssh-agent".to_owned(),
-            _ => format!("not among the {} of the ssh-agent", text::count(n as u64, "key")),
+            _ => format!(
+                "not among the {} of the ssh-agent",
+                text::count(n as u64, "key")
+            ),
         },
         Err(trouble) => return of_trouble("SSH key", &trouble),
     };
-    let has_private = std::fs::read_to_string(&profile.key)
-        .is_ok_and(|text| text.contains("PRIVATE KEY-----"));
+    let has_private =
+        std::fs::read_to_string(&profile.key).is_ok_and(|text| text.contains("PRIVATE KEY-----"));
     if !has_private && agent != "in the ssh-agent" {
         return bad(
             "SSH key",
@@ -145,14 +167,20 @@ async fn certificate(profile: &Profile) -> Outcome<Check> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
         let certificate = certificate.map_err(|error| failed(error.to_string()))?;
-        roots.add(certificate).map_err(|error| failed(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| failed(error.to_string()))?;
     }
-    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let mut config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
     let name = ServerName::try_from(host.clone()).map_err(|error| failed(error.to_string()))?;
     let shake = async {
         let stream = TcpStream::connect((host.as_str(), port)).await?;
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+        TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
     };
     let stream = timeout(std::time::Duration::from_secs(10), shake)
         .await
@@ -167,9 +195,17 @@ async fn certificate(profile: &Profile) -> Outcome<Check> {
         .ok_or_else(|| failed("it shows no readable certificate".to_owned()))?;
     let end = custody::time::Time::from_millis(end.saturating_mul(1000));
     let left = (end - now()).millis() / 86_400_000;
-    let says = format!("{}, its certificate ends {}", profile.server, text::time(&end));
+    let says = format!(
+        "{}, its certificate ends {}",
+        profile.server,
+        text::time(&end)
+    );
     Ok(if left < 14 {
-        bad("connection", format!("{says}: in {left} days"), "have the coordinator's renewed")
+        bad(
+            "connection",
+            format!("{says}: in {left} days"),
+            "have the coordinator's renewed",
+        )
     } else {
         good("connection", says)
     })

@@ -114,7 +114,10 @@ async fn one(session: &mut Session, hold: &str) -> Outcome<HoldView> {
     let found = views.into_iter().find(|view| view.id == hold);
     found.ok_or_else(|| {
         let hold = text::plain(hold);
-        Trouble::refused("unknown", format!("There is no {hold} here. `holdfast hold list` says which there are."))
+        Trouble::refused(
+            "unknown",
+            format!("There is no {hold} here. `holdfast hold list` says which there are."),
+        )
     })
 }
 
@@ -134,7 +137,11 @@ impl View for Planned {
     const COLUMNS: &'static [&'static str] = &["server", "path", "from item"];
 
     fn row(&self, screen: &Screen) -> Vec<String> {
-        vec![self.agent_name.clone(), self.path.clone(), screen.id(&self.item)]
+        vec![
+            self.agent_name.clone(),
+            self.path.clone(),
+            screen.id(&self.item),
+        ]
     }
 }
 
@@ -182,14 +189,22 @@ async fn place(global: &Global, args: Place) -> Outcome {
         }
     }
     if placed.planned.is_empty() {
-        let why: Vec<_> = placed.unresolved.iter().map(|u| text::plain(&u.reason)).collect();
+        let why: Vec<_> = placed
+            .unresolved
+            .iter()
+            .map(|u| text::plain(&u.reason))
+            .collect();
         return Err(Trouble::refused(
             "hold.targets",
             format!(
                 "The scope of {order} matches nothing on any server that can be asked now{}. \
                  Nothing was placed. Check the accounts, paths and servers that the order names, \
                  and that their servers are enrolled (`holdfast agent list`).",
-                if why.is_empty() { String::new() } else { format!(": {}", why.join("; ")) }
+                if why.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {}", why.join("; "))
+                }
             ),
         ));
     }
@@ -237,8 +252,15 @@ async fn place(global: &Global, args: Place) -> Outcome {
 }
 
 async fn plan(session: &mut Session, order: OrderId) -> Outcome<Placed> {
-    let asked = patient(v1::PlanHoldRequest { order: order.to_string() });
-    let plan = session.services.records.plan_hold(asked).await?.into_inner();
+    let asked = patient(v1::PlanHoldRequest {
+        order: order.to_string(),
+    });
+    let plan = session
+        .services
+        .records
+        .plan_hold(asked)
+        .await?
+        .into_inner();
     Ok(Placed {
         id: None,
         order: order.to_string(),
@@ -258,7 +280,10 @@ async fn plan(session: &mut Session, order: OrderId) -> Outcome<Placed> {
         unresolved: plan
             .unresolved
             .into_iter()
-            .map(|item| Unresolved { item: item.item, reason: item.reason })
+            .map(|item| Unresolved {
+                item: item.item,
+                reason: item.reason,
+            })
             .collect(),
         holds: Vec::new(),
         targets: Vec::new(),
@@ -272,7 +297,12 @@ async fn say(
     planned: &[Planned],
 ) -> Outcome<(Vec<String>, Vec<Said>)> {
     let (mut ids, mut said) = (Vec::new(), Vec::new());
-    let strange = |_| Trouble::failed("strange-answer", "The coordinator's plan cannot be read. Use the tool of its version.");
+    let strange = |_| {
+        Trouble::failed(
+            "strange-answer",
+            "The coordinator's plan cannot be read. Use the tool of its version.",
+        )
+    };
     for part in planned.chunks(MOST) {
         let hold = HoldId::from_random(random()?);
         let mut openings = Vec::new();
@@ -285,7 +315,11 @@ async fn say(
                 path: commit(&mut openings, "path", target.raw.clone())?,
             });
         }
-        let body = Body::HoldPlace(HoldPlace { hold, order, targets });
+        let body = Body::HoldPlace(HoldPlace {
+            hold,
+            order,
+            targets,
+        });
         said.push(session.say(body, openings).await?);
         ids.push(hold.to_string());
     }
@@ -294,7 +328,10 @@ async fn say(
 
 async fn of(session: &mut Session, ids: &[String]) -> Outcome<Vec<HoldView>> {
     let all = holds(session).await?;
-    Ok(all.into_iter().filter(|view| ids.contains(&view.id)).collect())
+    Ok(all
+        .into_iter()
+        .filter(|view| ids.contains(&view.id))
+        .collect())
 }
 
 async fn settled(
@@ -309,7 +346,13 @@ async fn settled(
         let done = targets.all(|target| matches!(target.state, State::Verified | State::Failed));
         Ok((views, done))
     };
-    wait(&global, "waiting for the servers to hold and prove it", patience, look).await
+    wait(
+        &global,
+        "waiting for the servers to hold and prove it",
+        patience,
+        look,
+    )
+    .await
 }
 
 /// What `hold check` answers.
@@ -331,7 +374,11 @@ async fn check(global: &Global, hold: Option<String>) -> Outcome {
         let hold = session.find("holds", typed).await?.id;
         standing.retain(|target| target.hold == hold);
     }
-    let findings = session.list("findings").await?.into_iter().map(|record| record.json);
+    let findings = session
+        .list("findings")
+        .await?
+        .into_iter()
+        .map(|record| record.json);
     let findings = findings.filter(|finding| match finding["target"].as_str() {
         Some(target) => standing.iter().any(|standing| standing.id == target),
         None => hold.is_none(),
@@ -354,7 +401,10 @@ async fn check(global: &Global, hold: Option<String>) -> Outcome {
             let what = finding["what"].word();
             screen.raw(&format!("finding at entry {}: {what}\n", finding["entry"]));
         }
-        screen.raw(&format!("{} held and proved.\n", text::count(checked.held as u64, "target")));
+        screen.raw(&format!(
+            "{} held and proved.\n",
+            text::count(checked.held as u64, "target")
+        ));
     }
     match checked.not_held.len() {
         0 => Ok(()),

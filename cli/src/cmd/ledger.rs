@@ -83,10 +83,19 @@ pub async fn run(global: &Global, verb: Verb) -> Outcome {
             }
             let asked = patient(v1::GetEntryRequest { index });
             let received = session.services.ledger.get_entry(asked).await?.into_inner();
-            screen.one(&EntryView::read(index, received.received_unix_ms, &entry, true));
+            screen.one(&EntryView::read(
+                index,
+                received.received_unix_ms,
+                &entry,
+                true,
+            ));
             Ok(())
         }
-        Verb::Prove { index, out, entry_out } => prove(global, index, out, entry_out).await,
+        Verb::Prove {
+            index,
+            out,
+            entry_out,
+        } => prove(global, index, out, entry_out).await,
         Verb::Checkpoint => {
             let mut session = Session::open(global).await?;
             let note = session.refresh().await?;
@@ -111,13 +120,26 @@ async fn entries(session: &mut Session, first: u64, count: u64) -> Outcome<Vec<E
     // The coordinator may give fewer at a time than were asked for.
     while left > 0 {
         let asked = v1::ListEntriesRequest { first, count: left };
-        let mut stream = session.services.ledger.list_entries(asked).await?.into_inner();
+        let mut stream = session
+            .services
+            .ledger
+            .list_entries(asked)
+            .await?
+            .into_inner();
         let before = views.len();
         while let Some(answer) = stream.message().await? {
             let entry = Entry::parse(&answer.entry).map_err(|error| {
-                Trouble::breach("entry.unreadable", format!("Entry {}: {error}.", answer.index))
+                Trouble::breach(
+                    "entry.unreadable",
+                    format!("Entry {}: {error}.", answer.index),
+                )
             })?;
-            views.push(EntryView::read(answer.index, answer.received_unix_ms, &entry, false));
+            views.push(EntryView::read(
+                answer.index,
+                answer.received_unix_ms,
+                &entry,
+                false,
+            ));
         }
         let came = (views.len() - before) as u64;
         if came == 0 {
@@ -145,7 +167,10 @@ async fn prove(global: &Global, index: u64, out: PathBuf, entry_out: Option<Path
     let (entry, proof) = session.proved(index).await?;
     let size = LogProof::parse(&proof)
         .map_err(|error| error.to_string())
-        .and_then(|p| p.verify(entry.bytes(), session.verifier()).map_err(|e| e.to_string()))
+        .and_then(|p| {
+            p.verify(entry.bytes(), session.verifier())
+                .map_err(|e| e.to_string())
+        })
         .map_err(|error| Trouble::breach("entry.not-proved", error))?
         .size;
     crate::profile::write_private(&out, proof.as_bytes())?;

@@ -68,19 +68,32 @@ pub async fn run(global: &Global, args: Lift) -> Outcome {
     }
     if args.dry_run {
         if screen.is_json() {
-            screen.value(&Asked { dry_run: true, request: None, leaves, stays });
+            screen.value(&Asked {
+                dry_run: true,
+                request: None,
+                leaves,
+                stays,
+            });
         }
         return Ok(());
     }
     ask::confirm(global, "Ask for this lift? Others must approve it.")?;
     let policies = policies(&mut session).await?;
     let request = RequestId::from_random(random()?);
-    let body = Body::RequestMake(RequestMake { request, act: Act::Lift { targets: chosen } });
+    let body = Body::RequestMake(RequestMake {
+        request,
+        act: Act::Lift { targets: chosen },
+    });
     let said = session.say(body, vec![]).await?;
     let record = session.find("requests", &request.to_string()).await?;
     let view = RequestView::read(&record, &policies)?;
     if screen.is_json() {
-        let asked = Asked { dry_run: false, request: Some(view), leaves, stays };
+        let asked = Asked {
+            dry_run: false,
+            request: Some(view),
+            leaves,
+            stays,
+        };
         screen.recorded(&asked, &[said]);
     } else {
         screen.changed(&view, &[said]);
@@ -146,6 +159,7 @@ pub(crate) fn effect(
                     hold: other.hold.to_string(),
                     target: other.wish.target.to_string(),
                     path: record.text(&other.wish.path),
+                    holding: other.holding,
                     covers,
                 })
             })

@@ -60,24 +60,36 @@ pub async fn run(global: &Global, verb: Verb) -> Outcome {
 }
 
 async fn import(global: &Global, name: String, basis: String, file: &std::path::Path) -> Outcome {
-    let content = std::fs::read_to_string(file).map_err(|error| Trouble::file("read", file, &error))?;
+    let content =
+        std::fs::read_to_string(file).map_err(|error| Trouble::file("read", file, &error))?;
     let mut hashes = Vec::new();
     for (number, line) in content.lines().enumerate() {
-        let Some(word) = line.split_whitespace().next().filter(|word| !word.starts_with('#')) else {
+        let Some(word) = line
+            .split_whitespace()
+            .next()
+            .filter(|word| !word.starts_with('#'))
+        else {
             continue;
         };
-        let hash: Digest = word.trim_start_matches('\\').to_ascii_lowercase().parse().map_err(|error| {
-            Trouble::usage(format!("{}, line {}: {error}.", file.display(), number + 1))
-        })?;
+        let hash: Digest = word
+            .trim_start_matches('\\')
+            .to_ascii_lowercase()
+            .parse()
+            .map_err(|error| {
+                Trouble::usage(format!("{}, line {}: {error}.", file.display(), number + 1))
+            })?;
         hashes.push(hash);
     }
     hashes.sort_unstable();
     hashes.dedup();
     if hashes.is_empty() {
-        return Err(Trouble::usage(format!("{} holds no hashes.", file.display())));
+        return Err(Trouble::usage(format!(
+            "{} holds no hashes.",
+            file.display()
+        )));
     }
     let mut session = Session::open(global).await?;
-    let count = text::count(hashes.len() as u64, "hash").replace("hashs", "hashes");
+    let count = text::count(hashes.len() as u64, "hash");
     let question = format!(
         "Keep {count} from ever being released, in list {}? Every open claim is matched anew.",
         text::plain(&name)

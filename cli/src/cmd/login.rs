@@ -109,7 +109,10 @@ fn meant(
             place.name()
         ))
     };
-    let server = global.server.clone().or_else(|| Some(before?.server.clone()));
+    let server = global
+        .server
+        .clone()
+        .or_else(|| Some(before?.server.clone()));
     let authority = args.authority.or_else(|| Some(before?.authority.clone()));
     let key = match args.key {
         Some(key) => {
@@ -148,7 +151,10 @@ fn meant(
 /// Says who the coordinator takes you for.
 pub async fn whoami(global: &Global) -> Outcome {
     let mut session = Session::open(global).await?;
-    let answer = session.services.session.who_am_i(patient(v1::WhoAmIRequest {}));
+    let answer = session
+        .services
+        .session
+        .who_am_i(patient(v1::WhoAmIRequest {}));
     let answer = answer.await?.into_inner();
     Screen::new(global).one(&Who {
         profile: session.place().name().to_owned(),

@@ -49,7 +49,11 @@ impl Copy<'_> {
         self.frontier.push(leaf);
         if self.frontier.size().is_multiple_of(WIDTH) {
             let index = self.frontier.size() / WIDTH - 1;
-            let full = Tile { level: 0, index, width: WIDTH };
+            let full = Tile {
+                level: 0,
+                index,
+                width: WIDTH,
+            };
             let bundle = std::mem::take(&mut self.bundle);
             self.put(&full.bundle_path(), &bundle, fresh)?;
         }
@@ -66,7 +70,11 @@ impl Copy<'_> {
         }
         let hashes = std::mem::take(&mut self.levels[level]);
         let below = tile::hashes(level as u32, self.frontier.size());
-        let full = Tile { level: level as u32, index: below / WIDTH - 1, width: WIDTH };
+        let full = Tile {
+            level: level as u32,
+            index: below / WIDTH - 1,
+            width: WIDTH,
+        };
         self.put(&full.path(), &bytes(&hashes), fresh)?;
         let mut root = Frontier::new();
         hashes.into_iter().for_each(|hash| root.push(hash));
@@ -125,7 +133,10 @@ pub async fn run(global: &Global, dir: &Path) -> Outcome {
     if let Some(older) = older.as_ref().filter(|older| older.size > checkpoint.size) {
         return Err(breach(
             "mirror.ahead",
-            &format!("the mirror has {} entries and the log says {}", older.size, checkpoint.size),
+            &format!(
+                "the mirror has {} entries and the log says {}",
+                older.size, checkpoint.size
+            ),
         ));
     }
     let mut copy = Copy {
@@ -141,11 +152,16 @@ pub async fn run(global: &Global, dir: &Path) -> Outcome {
     if let Err(trouble) = outcome {
         // What was not proved does not stay.
         if trouble.exit == crate::exit::Exit::Broken {
-            copy.written.iter().for_each(|path| drop(fs::remove_file(path)));
+            copy.written
+                .iter()
+                .for_each(|path| drop(fs::remove_file(path)));
         }
         return Err(trouble);
     }
-    write_private(&dir.join("log.vkey"), format!("{}\n", session.verifier()).as_bytes())?;
+    write_private(
+        &dir.join("log.vkey"),
+        format!("{}\n", session.verifier()).as_bytes(),
+    )?;
     write_private(&dir.join("checkpoint"), note.as_bytes())?;
     let fresh = checkpoint.size - older.map_or(0, |older| older.size);
     if screen.is_json() {
@@ -193,10 +209,15 @@ async fn fill(
     let own = older.map_or(0, |older| older.size);
     // Full bundles are read back from the copy, so that damage in it is found too.
     for index in 0..own / WIDTH {
-        let full = Tile { level: 0, index, width: WIDTH };
+        let full = Tile {
+            level: 0,
+            index,
+            width: WIDTH,
+        };
         let path = copy.dir.join(full.bundle_path());
         let bundle = fs::read(&path).map_err(|error| Trouble::file("read", &path, &error))?;
-        let entries = tile::entries(&bundle).map_err(|error| breach("mirror.damaged", &error.to_string()))?;
+        let entries =
+            tile::entries(&bundle).map_err(|error| breach("mirror.damaged", &error.to_string()))?;
         for entry in entries {
             copy.take(entry, false)?;
         }
@@ -206,7 +227,12 @@ async fn fill(
         let first = copy.frontier.size();
         let count = STRIDE.min(newest.size - first);
         let asked = v1::ListEntriesRequest { first, count };
-        let mut stream = session.services.ledger.list_entries(asked).await?.into_inner();
+        let mut stream = session
+            .services
+            .ledger
+            .list_entries(asked)
+            .await?
+            .into_inner();
         while let Some(answer) = stream.message().await? {
             let at = copy.frontier.size();
             if answer.index != at {
@@ -217,7 +243,10 @@ async fn fill(
             if let Some(older) = older.filter(|older| older.size == copy.frontier.size())
                 && copy.frontier.root() != older.root
             {
-                let why = format!("the first {} entries are not those of the mirror", older.size);
+                let why = format!(
+                    "the first {} entries are not those of the mirror",
+                    older.size
+                );
                 return Err(breach("mirror.rewritten", &why));
             }
             bar.set_position(copy.frontier.size());
@@ -231,7 +260,10 @@ async fn fill(
         }
     }
     if copy.frontier.root() != newest.root {
-        return Err(breach("mirror.root", "the entries do not give the root that was signed"));
+        return Err(breach(
+            "mirror.root",
+            "the entries do not give the root that was signed",
+        ));
     }
     copy.finish()
 }

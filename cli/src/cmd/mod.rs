@@ -53,7 +53,7 @@ pub async fn run(cli: Cli) -> Outcome {
         Command::Ledger(verb) => ledger::run(&global, verb).await,
         // What needs no coordinator was answered in lib.rs.
         Command::Demo(_)
-        | Command::Demo(_) | Command::Verify(_)
+        | Command::Verify(_)
         | Command::Completions { .. }
         | Command::Man { .. } => Ok(()),
     }

@@ -155,7 +155,10 @@ pub async fn run(global: &Global, verb: Verb) -> Outcome {
         }
         Verb::List => {
             let records = Session::open(global).await?.list("orders").await?;
-            let views: Vec<_> = records.iter().map(OrderView::read).collect::<Outcome<_>>()?;
+            let views: Vec<_> = records
+                .iter()
+                .map(OrderView::read)
+                .collect::<Outcome<_>>()?;
             screen.list(&views);
             Ok(())
         }
@@ -164,16 +167,30 @@ pub async fn run(global: &Global, verb: Verb) -> Outcome {
             screen.one(&OrderView::read(&record)?);
             Ok(())
         }
-        Verb::Extend { order, reference, received, beyond_regime } => {
+        Verb::Extend {
+            order,
+            reference,
+            received,
+            beyond_regime,
+        } => {
             let received = moment(received, None)?;
             let (mut session, order) = open(global, &order).await?;
             let mut openings = Vec::new();
             let reference = commit(&mut openings, "reference", reference)?;
-            let body = OrderExtend { order, received, reference, beyond_regime };
+            let body = OrderExtend {
+                order,
+                received,
+                reference,
+                beyond_regime,
+            };
             let said = session.say(Body::OrderExtend(body), openings).await?;
             changed(&mut session, order, said).await
         }
-        Verb::Narrow { order, exclude, received } => {
+        Verb::Narrow {
+            order,
+            exclude,
+            received,
+        } => {
             let received = moment(received, None)?;
             let exclude = Named::read_all(&exclude)?;
             let (mut session, order) = open(global, &order).await?;
@@ -184,14 +201,19 @@ pub async fn run(global: &Global, verb: Verb) -> Outcome {
                 .iter()
                 .map(|named| named.scope_item(Rule::Exclude, &agents, &mut openings))
                 .collect::<Outcome<_>>()?;
-            let body = OrderNarrow { order, received, exclude };
+            let body = OrderNarrow {
+                order,
+                received,
+                exclude,
+            };
             let said = session.say(Body::OrderNarrow(body), openings).await?;
             changed(&mut session, order, said).await
         }
         Verb::Withdraw { order, received } => {
             let received = moment(received, None)?;
             let (mut session, order) = open(global, &order).await?;
-            let question = format!("Register that {order} was withdrawn? It backs no new hold then.");
+            let question =
+                format!("Register that {order} was withdrawn? It backs no new hold then.");
             ask::confirm(global, &question)?;
             let body = OrderWithdraw { order, received };
             let said = session.say(Body::OrderWithdraw(body), vec![]).await?;
@@ -259,7 +281,10 @@ fn draft(
     agents: &impl Fn(&str) -> Outcome<AgentId>,
 ) -> Outcome<(NewOrder, Vec<Opening>)> {
     let regime = regime::find(&args.kind)?;
-    let zone = args.zone.or_else(|| args.received.zone()).unwrap_or(Zone(0));
+    let zone = args
+        .zone
+        .or_else(|| args.received.zone())
+        .unwrap_or(Zone(0));
     let received = moment(args.received, Some(zone))?;
     let mut openings = Vec::new();
     let mut scope = Vec::new();
@@ -280,7 +305,9 @@ fn draft(
             CopiesWord::Permitted => Copies::Permitted,
             CopiesWord::Forbidden => Copies::Forbidden,
         },
-        issued: args.issued.map_or(Ok(received), |when| moment(when, Some(zone)))?,
+        issued: args
+            .issued
+            .map_or(Ok(received), |when| moment(when, Some(zone)))?,
         received,
         zone_minutes: zone.0,
         ends: args.ends.map(|when| moment(when, Some(zone))).transpose()?,

@@ -26,7 +26,12 @@ pub enum Verb {
         /// The person's name. It stays out of the log and can be erased.
         name: String,
         /// What the person may do; repeat it, or separate with commas.
-        #[arg(long = "role", required = true, value_delimiter = ',', value_name = "ROLE")]
+        #[arg(
+            long = "role",
+            required = true,
+            value_delimiter = ',',
+            value_name = "ROLE"
+        )]
         roles: Vec<Role>,
         /// The person's SSH public key.
         #[arg(long, value_name = "FILE.pub")]
@@ -53,7 +58,10 @@ pub async fn run(global: &Global, verb: Verb) -> Outcome {
         Verb::Add { name, roles, key } => add(global, name, roles, &key).await,
         Verb::List => {
             let records = Session::open(global).await?.list("persons").await?;
-            let views: Vec<_> = records.iter().map(PersonView::read).collect::<Outcome<_>>()?;
+            let views: Vec<_> = records
+                .iter()
+                .map(PersonView::read)
+                .collect::<Outcome<_>>()?;
             screen.list(&views);
             Ok(())
         }
@@ -68,8 +76,13 @@ pub async fn run(global: &Global, verb: Verb) -> Outcome {
             let id: PersonId = record.id()?;
             let view = PersonView::read(&record)?;
             let name = text::plain(view.name.as_deref().unwrap_or(&view.id));
-            ask::confirm(global, &format!("Retire {name}? Retired people do not come back."))?;
-            let said = session.say(Body::PersonRetire(PersonRetire { person: id }), vec![]).await?;
+            ask::confirm(
+                global,
+                &format!("Retire {name}? Retired people do not come back."),
+            )?;
+            let said = session
+                .say(Body::PersonRetire(PersonRetire { person: id }), vec![])
+                .await?;
             let record = session.find("persons", &record.id).await?;
             screen.changed(&PersonView::read(&record)?, &[said]);
             Ok(())
@@ -77,7 +90,12 @@ pub async fn run(global: &Global, verb: Verb) -> Outcome {
     }
 }
 
-async fn add(global: &Global, name: String, mut roles: Vec<Role>, key: &std::path::Path) -> Outcome {
+async fn add(
+    global: &Global,
+    name: String,
+    mut roles: Vec<Role>,
+    key: &std::path::Path,
+) -> Outcome {
     let line = std::fs::read_to_string(key).map_err(|error| Trouble::file("read", key, &error))?;
     if line.contains("PRIVATE KEY-----") {
         return Err(Trouble::usage(format!(
@@ -96,7 +114,12 @@ async fn add(global: &Global, name: String, mut roles: Vec<Role>, key: &std::pat
     let person = PersonId::from_random(random()?);
     let mut openings = Vec::new();
     let name = commit(&mut openings, "name", name.trim())?;
-    let body = Body::PersonAdd(PersonAdd { person, key, roles, name });
+    let body = Body::PersonAdd(PersonAdd {
+        person,
+        key,
+        roles,
+        name,
+    });
     let said = session.say(body, openings).await?;
     let record = session.find("persons", &person.to_string()).await?;
     Screen::new(global).changed(&PersonView::read(&record)?, &[said]);

@@ -20,7 +20,13 @@ struct Written {
     files: [&'static str; 5],
 }
 
-const FILES: [&str; 5] = ["order.entry", "order.tlog-proof", "checkpoint", "log.vkey", "order.txt"];
+const FILES: [&str; 5] = [
+    "order.entry",
+    "order.tlog-proof",
+    "checkpoint",
+    "log.vkey",
+    "order.txt",
+];
 
 /// Writes the receipt into a folder.
 pub async fn write(session: &mut Session, order: &str, out: &Path) -> Outcome {
@@ -30,7 +36,11 @@ pub async fn write(session: &mut Session, order: &str, out: &Path) -> Outcome {
     let parsed = LogProof::parse(&proof)
         .map_err(|error| Trouble::breach("entry.not-proved", error.to_string()))?;
     let vkey = format!("{}\n", session.verifier());
-    let letter = letter(&view, session.verifier().name(), &entry.leaf_hash().to_string());
+    let letter = letter(
+        &view,
+        session.verifier().name(),
+        &entry.leaf_hash().to_string(),
+    );
     std::fs::create_dir_all(out).map_err(|error| Trouble::file("make", out, &error))?;
     let contents: [&[u8]; 5] = [
         entry.bytes(),
@@ -59,7 +69,9 @@ pub async fn write(session: &mut Session, order: &str, out: &Path) -> Outcome {
 
 fn letter(order: &OrderView, origin: &str, leaf: &str) -> String {
     let shown = |value: &Option<String>| {
-        value.as_deref().map_or_else(|| "(not shown)".to_owned(), text::plain)
+        value
+            .as_deref()
+            .map_or_else(|| "(not shown)".to_owned(), text::plain)
     };
     let ends = |ends: &Option<custody::house::clock::Ends>| match ends {
         None => "until the authority says so".to_owned(),

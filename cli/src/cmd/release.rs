@@ -78,7 +78,9 @@ pub async fn run(global: &Global, verb: Verb) -> Outcome {
             let mut session = Session::open(global).await?;
             let fleet = fleet(&mut session).await?;
             let records = session.list("releases").await?;
-            let views = records.iter().map(|record| ReleaseView::read(record, &fleet));
+            let views = records
+                .iter()
+                .map(|record| ReleaseView::read(record, &fleet));
             screen.list(&views.collect::<Outcome<Vec<_>>>()?);
             Ok(())
         }
@@ -113,19 +115,31 @@ async fn fetch_parcel(
     let mut session = Session::open(global).await?;
     let release: Release = ready(&mut session, typed, patience).await?.parse()?;
     let packed = match (release.state, release.packed_entry) {
-        (State::Spooled | State::Delivered, Some(index)) => proved(&mut session, &release, index).await?,
+        (State::Spooled | State::Delivered, Some(index)) => {
+            proved(&mut session, &release, index).await?
+        }
         (State::Failed, _) => {
             return Err(failed(&release.id.to_string(), release.trouble.as_deref()));
         }
         _ => {
             return Err(Trouble::refused(
                 "release.not-spooled",
-                format!("{} is not here yet. Fetch it later, or with --wait.", release.id),
+                format!(
+                    "{} is not here yet. Fetch it later, or with --wait.",
+                    release.id
+                ),
             ));
         }
     };
     let id = release.id.to_string();
-    let bytes = fetch::file(&mut session, EvidenceKind::Parcel, &id, &out, &packed.parcel).await?;
+    let bytes = fetch::file(
+        &mut session,
+        EvidenceKind::Parcel,
+        &id,
+        &out,
+        &packed.parcel,
+    )
+    .await?;
     if screen.is_json() {
         screen.value(&serde_json::json!({
             "id": id, "file": out.display().to_string(), "bytes": bytes,
@@ -158,7 +172,10 @@ async fn ready(session: &mut Session, typed: &str, patience: Option<Lasting>) ->
     let look = async || match session.find("releases", typed).await {
         Ok(record) => {
             let release: Release = record.parse()?;
-            let done = matches!(release.state, State::Spooled | State::Delivered | State::Failed);
+            let done = matches!(
+                release.state,
+                State::Spooled | State::Delivered | State::Failed
+            );
             Ok((Ok(record), done))
         }
         Err(trouble) if trouble.exit == Exit::Refused && patience.is_some() => {
@@ -178,7 +195,10 @@ async fn proved(session: &mut Session, release: &Release, index: u64) -> Outcome
         Ok(Body::ReleasePacked(packed)) if packed.release == release.id => Ok(packed),
         _ => Err(Trouble::breach(
             "release.other-entry",
-            format!("Entry {index} does not pack {}. Stop, and tell your auditor.", release.id),
+            format!(
+                "Entry {index} does not pack {}. Stop, and tell your auditor.",
+                release.id
+            ),
         )),
     }
 }
@@ -192,7 +212,9 @@ async fn receipt(global: &Global, typed: &str, out: PathBuf) -> Outcome {
     if value["format"] != "holdfast-receipt/1" || value["release"] != id.as_str() {
         return Err(Trouble::breach(
             "receipt.strange",
-            format!("What came is not the receipt of {id}. Fetch it again, with a tool of the coordinator's version."),
+            format!(
+                "What came is not the receipt of {id}. Fetch it again, with a tool of the coordinator's version."
+            ),
         ));
     }
     crate::profile::write_private(&out, &content)?;
@@ -205,7 +227,7 @@ async fn receipt(global: &Global, typed: &str, out: PathBuf) -> Outcome {
         screen.note(&format!(
             "Written to {} with {}. Anyone checks it with `holdfast verify`.",
             out.display(),
-            text::count(entries as u64, "proved entry").replace("entrys", "entries")
+            text::count(entries as u64, "proved entry")
         ));
     }
     Ok(())
@@ -214,11 +236,12 @@ async fn receipt(global: &Global, typed: &str, out: PathBuf) -> Outcome {
 /// Opens a parcel; needs no profile.
 pub fn open(global: &Global, args: &Open) -> Outcome {
     let screen = Screen::new(global);
-    let opened = parcel::open(&args.parcel, &args.identity, &args.out).map_err(|error| match error {
-        OpenError::World(why) => Trouble::failed("parcel", why),
-        OpenError::DoesNotVerify(why) => Trouble::breach("parcel.does-not-verify", why),
-        OpenError::Usage(why) => Trouble::usage(why),
-    })?;
+    let opened =
+        parcel::open(&args.parcel, &args.identity, &args.out).map_err(|error| match error {
+            OpenError::World(why) => Trouble::failed("parcel", why),
+            OpenError::DoesNotVerify(why) => Trouble::breach("parcel.does-not-verify", why),
+            OpenError::Usage(why) => Trouble::usage(why),
+        })?;
     if screen.is_json() {
         screen.value(&opened);
     } else {

@@ -50,7 +50,9 @@ pub async fn run(global: &Global, verb: Verb) -> Outcome {
             let mut session = Session::open(global).await?;
             let policies = policies(&mut session).await?;
             let records = session.list("requests").await?;
-            let views = records.iter().map(|record| RequestView::read(record, &policies));
+            let views = records
+                .iter()
+                .map(|record| RequestView::read(record, &policies));
             screen.list(&views.collect::<Outcome<Vec<_>>>()?);
             Ok(())
         }
@@ -79,7 +81,9 @@ async fn release(global: &Global, typed: &str, chosen: &[String]) -> Outcome {
     let mut sizes: BTreeMap<AgentId, Option<u64>> = BTreeMap::new();
     let (mut matched, mut free) = (0, 0);
     for shot in &snapshots {
-        let Some(ours) = claim.rows(&shot.id) else { continue };
+        let Some(ours) = claim.rows(&shot.id) else {
+            continue;
+        };
         let mut rows = ours.rows.clone();
         matched += rows.count();
         for other in &others {
@@ -92,7 +96,10 @@ async fn release(global: &Global, typed: &str, chosen: &[String]) -> Outcome {
             let whole = (rows == ours.rows).then_some(ours.bytes);
             let known = sizes.entry(shot.agent).or_insert(Some(0));
             *known = known.zip(whole).map(|(one, two)| one + two);
-            let part = Rows { snapshot: shot.id, rows };
+            let part = Rows {
+                snapshot: shot.id,
+                rows,
+            };
             parts.entry(shot.agent).or_default().push(part);
         }
     }
@@ -101,11 +108,16 @@ async fn release(global: &Global, typed: &str, chosen: &[String]) -> Outcome {
     }
     if matched > free {
         let contested = text::count(matched - free, "row");
-        screen.note(&format!("{contested} contested by another claim: left out."));
+        screen.note(&format!(
+            "{contested} contested by another claim: left out."
+        ));
     }
     let requests = text::count(parts.len() as u64, "request");
     let rows = text::count(free, "row");
-    ask::confirm(global, &format!("Ask for the release of {rows}, by {requests}?"))?;
+    ask::confirm(
+        global,
+        &format!("Ask for the release of {rows}, by {requests}?"),
+    )?;
     let (mut ids, mut said) = (Vec::new(), Vec::new());
     for (agent, files) in parts {
         let request = RequestId::from_random(random()?);
@@ -114,7 +126,11 @@ async fn release(global: &Global, typed: &str, chosen: &[String]) -> Outcome {
             claim: claim.filed.claim,
             files,
         };
-        said.push(session.say(Body::RequestMake(RequestMake { request, act }), vec![]).await?);
+        said.push(
+            session
+                .say(Body::RequestMake(RequestMake { request, act }), vec![])
+                .await?,
+        );
         ids.push((request, sizes.get(&agent).copied().flatten()));
     }
     let policies = policies(&mut session).await?;
@@ -129,7 +145,10 @@ async fn release(global: &Global, typed: &str, chosen: &[String]) -> Outcome {
             screen.pairs(&view.lines(&screen));
         }
     }
-    screen.recorded(&serde_json::json!({ "claim": claim.filed.claim, "requests": views }), &said);
+    screen.recorded(
+        &serde_json::json!({ "claim": claim.filed.claim, "requests": views }),
+        &said,
+    );
     Ok(())
 }
 
@@ -147,7 +166,10 @@ fn nothing(claim: &Claim, matched: u64) -> Trouble {
     let excluded: u64 = claim.matches.values().map(|matched| matched.excluded).sum();
     let kept = match excluded {
         0 => String::new(),
-        n => format!(", but for {} that an exclusion list keeps back", text::count(n, "row")),
+        n => format!(
+            ", but for {} that an exclusion list keeps back",
+            text::count(n, "row")
+        ),
     };
     Trouble::refused(
         "claim.nothing-held",
@@ -173,7 +195,9 @@ async fn usable(
             continue;
         }
         // Without a match there, an older snapshot may still have what is claimed.
-        let matches = claim.rows(&shot.id).is_some_and(|matched| !matched.rows.is_empty());
+        let matches = claim
+            .rows(&shot.id)
+            .is_some_and(|matched| !matched.rows.is_empty());
         if shot.state != State::Received || !matches {
             continue;
         }

@@ -112,7 +112,10 @@ pub async fn run(global: &Global, verb: Verb) -> Outcome {
 async fn all(session: &mut Session) -> Outcome<Vec<SnapshotView>> {
     let fleet = fleet(session).await?;
     let records = session.list("snapshots").await?;
-    records.iter().map(|record| SnapshotView::read(record, &fleet)).collect()
+    records
+        .iter()
+        .map(|record| SnapshotView::read(record, &fleet))
+        .collect()
 }
 
 async fn take(global: &Global, args: Take) -> Outcome {
@@ -130,7 +133,9 @@ async fn take(global: &Global, args: Take) -> Outcome {
         if targets.is_empty() {
             return Err(Trouble::refused(
                 "snapshot.not-held",
-                format!("Nothing of {hold} is held. Evidence is taken of what is held: place a hold first."),
+                format!(
+                    "Nothing of {hold} is held. Evidence is taken of what is held: place a hold first."
+                ),
             ));
         }
     }
@@ -143,7 +148,10 @@ async fn take(global: &Global, args: Take) -> Outcome {
         for target in part {
             let snapshot = SnapshotId::from_random(random()?);
             ids.push(snapshot.to_string());
-            snapshots.push(SnapshotWish { snapshot, target: *target });
+            snapshots.push(SnapshotWish {
+                snapshot,
+                target: *target,
+            });
         }
         let body = Body::SnapshotTake(SnapshotTake { snapshots });
         said.push(session.say(body, vec![]).await?);
@@ -158,7 +166,10 @@ async fn take(global: &Global, args: Take) -> Outcome {
     };
     let what = "waiting for the servers to read, hash and seal";
     let (views, _) = wait(global, what, patience.unwrap_or_default(), look).await?;
-    let missing = views.iter().filter(|view| view.state != State::Received).count();
+    let missing = views
+        .iter()
+        .filter(|view| view.state != State::Received)
+        .count();
     if !screen.is_json() {
         screen.list(&views);
     }
@@ -191,7 +202,10 @@ async fn sealed(session: &mut Session, typed: &str) -> Outcome<Sealed> {
     let index = shot.sealed_entry.ok_or_else(|| {
         Trouble::refused(
             "snapshot.not-sealed",
-            format!("{} is not sealed yet. Wait until `holdfast snapshot show` says received.", shot.id),
+            format!(
+                "{} is not sealed yet. Wait until `holdfast snapshot show` says received.",
+                shot.id
+            ),
         )
     })?;
     let (entry, proof) = session.proved(index).await?;
@@ -201,12 +215,22 @@ async fn sealed(session: &mut Session, typed: &str) -> Outcome<Sealed> {
         _ => {
             return Err(Trouble::breach(
                 "snapshot.other-entry",
-                format!("Entry {index} does not seal {}. Stop, and tell your auditor.", shot.id),
+                format!(
+                    "Entry {index} does not seal {}. Stop, and tell your auditor.",
+                    shot.id
+                ),
             ));
         }
     };
     let key = record.raw(&sealed.key).and_then(|key| key.try_into().ok());
-    Ok(Sealed { entry: entry.bytes().to_vec(), record, shot, sealed, proof, key })
+    Ok(Sealed {
+        entry: entry.bytes().to_vec(),
+        record,
+        shot,
+        sealed,
+        proof,
+        key,
+    })
 }
 
 /// Checks a manifest file against what was sealed.
@@ -218,13 +242,18 @@ fn check_manifest(path: &std::path::Path, sealed: &Sealed) -> Outcome<bool> {
         .map_err(|error| {
             Trouble::breach(
                 "manifest.differs",
-                format!("The manifest is not the one that was sealed: {error}. Keep it as evidence."),
+                format!(
+                    "The manifest is not the one that was sealed: {error}. Keep it as evidence."
+                ),
             )
         })?;
     if checked.rows != sealed.sealed.rows {
         return Err(Trouble::breach(
             "manifest.differs",
-            format!("The manifest has {} rows and {} were sealed.", checked.rows, sealed.sealed.rows),
+            format!(
+                "The manifest has {} rows and {} were sealed.",
+                checked.rows, sealed.sealed.rows
+            ),
         ));
     }
     Ok(checked.recomputed)
@@ -250,7 +279,14 @@ async fn export(session: &mut Session, typed: &str, out: PathBuf) -> Outcome {
     made.map_err(|error| Trouble::file("make", &out, &error))?;
     let manifest = out.join("manifest.parquet");
     let id = sealed.shot.id.to_string();
-    fetch::file(session, EvidenceKind::Manifest, &id, &manifest, &sealed.sealed.manifest).await?;
+    fetch::file(
+        session,
+        EvidenceKind::Manifest,
+        &id,
+        &manifest,
+        &sealed.sealed.manifest,
+    )
+    .await?;
     let recomputed = check_manifest(&manifest, &sealed)?;
     let digest = sealed.sealed.manifest.to_string();
     let about = About {
@@ -303,7 +339,14 @@ async fn look_at(session: &mut Session, typed: &str) -> Outcome {
     let id = sealed.shot.id.to_string();
     let name = format!("holdfast-{id}-{}.parquet", std::process::id());
     let temporary = std::env::temp_dir().join(name);
-    let done = fetch::file(session, EvidenceKind::Manifest, &id, &temporary, &sealed.sealed.manifest).await;
+    let done = fetch::file(
+        session,
+        EvidenceKind::Manifest,
+        &id,
+        &temporary,
+        &sealed.sealed.manifest,
+    )
+    .await;
     let checked = done.and_then(|_| check_manifest(&temporary, &sealed));
     let _ = std::fs::remove_file(&temporary);
     let recomputed = checked?;
@@ -320,7 +363,8 @@ async fn look_at(session: &mut Session, typed: &str) -> Outcome {
             text::count(sealed.sealed.rows, "row"),
             match recomputed {
                 true => ", each recomputed from its fields",
-                false => "; their fields were not recomputed, for your roles do not show the salt key",
+                false =>
+                    "; their fields were not recomputed, for your roles do not show the salt key",
             }
         ));
     }

@@ -17,12 +17,8 @@ use crate::{
     exit::{Outcome, Trouble},
     session::{Session, now},
     show::{
-        Screen, act, ask,
-        claim::ClaimView,
-        people::PersonView,
-        request::RequestView,
-        snapshot::SnapshotView,
-        text,
+        Screen, act, ask, claim::ClaimView, people::PersonView, request::RequestView,
+        snapshot::SnapshotView, text,
     },
 };
 
@@ -56,7 +52,10 @@ pub async fn approve(global: &Global, args: Approve) -> Outcome {
     show(&mut session, &request).await?;
     let expires = now() + args.valid.0;
     let until = text::time(&expires);
-    ask::confirm(global, &format!("Approve this with your key? It counts until {until}."))?;
+    ask::confirm(
+        global,
+        &format!("Approve this with your key? It counts until {until}."),
+    )?;
     let body = Body::Approve(Approval {
         request: request.id,
         entry: request.leaf,
@@ -72,7 +71,10 @@ pub async fn reject(global: &Global, args: Reject) -> Outcome {
     let request = read(&mut session, &args.request).await?;
     show(&mut session, &request).await?;
     ask::confirm(global, "Reject this with your key? That ends the request.")?;
-    let body = Body::Reject(Rejection { request: request.id, entry: request.leaf });
+    let body = Body::Reject(Rejection {
+        request: request.id,
+        entry: request.leaf,
+    });
     said(&mut session, &request, body).await
 }
 
@@ -102,7 +104,9 @@ async fn read(session: &mut Session, typed: &str) -> Outcome<Request> {
     if entry.leaf_hash() != request.leaf {
         return Err(breach("its entry has another leaf hash"));
     }
-    let statement = entry.statement().map_err(|error| breach(&error.to_string()))?;
+    let statement = entry
+        .statement()
+        .map_err(|error| breach(&error.to_string()))?;
     if statement.author != Author::Person(request.by) {
         return Err(breach("somebody else asked for it"));
     }
@@ -110,7 +114,10 @@ async fn read(session: &mut Session, typed: &str) -> Outcome<Request> {
         Body::RequestMake(make) if make.request == request.id && make.act == request.act => {}
         _ => return Err(breach("its entry asks for something else")),
     }
-    let asker: Person = session.find("persons", &request.by.to_string()).await?.parse()?;
+    let asker: Person = session
+        .find("persons", &request.by.to_string())
+        .await?
+        .parse()?;
     entry
         .verify(Namespace::Command, &asker.key)
         .map_err(|error| breach(&error.to_string()))?;
@@ -130,7 +137,9 @@ async fn show(session: &mut Session, request: &Request) -> Outcome {
             let claim = ClaimView::read(&session.find("claims", &claim.to_string()).await?)?;
             let mut parts = Vec::new();
             for rows in files {
-                let record = session.find("snapshots", &rows.snapshot.to_string()).await?;
+                let record = session
+                    .find("snapshots", &rows.snapshot.to_string())
+                    .await?;
                 parts.push((SnapshotView::read(&record, &fleet)?, rows.rows.count()));
             }
             act::release(&screen, &claim, &parts)

@@ -1,12 +1,8 @@
 //! What is asked for, in sentences: shown before anyone signs.
 
-use super::{
-    Screen,
-    claim::ClaimView,
-    hold::TargetView,
-    snapshot::SnapshotView,
-    text,
-};
+use custody::house::regime::Holding;
+
+use super::{Screen, claim::ClaimView, hold::TargetView, snapshot::SnapshotView, text};
 
 /// What a release would hand out.
 pub fn release(screen: &Screen, claim: &ClaimView, parts: &[(SnapshotView, u64)]) -> String {
@@ -38,7 +34,9 @@ pub fn release(screen: &Screen, claim: &ClaimView, parts: &[(SnapshotView, u64)]
     }
     if claim.excluded > 0 {
         let kept = text::count(claim.excluded, "matching row");
-        out.push_str(&format!("  {kept} stay back: they are on an exclusion list\n"));
+        out.push_str(&format!(
+            "  {kept} stay back: they are on an exclusion list\n"
+        ));
     }
     out.push_str("The evidence stays held; the owner gets a copy.");
     out
@@ -66,18 +64,31 @@ pub struct Reason {
     pub target: String,
     /// Where that stands; absent when not shown.
     pub path: Option<String>,
+    /// What that hold does: `freeze`, or `preserve`, which keeps a copy while the living files
+    /// may change.
+    pub holding: Holding,
     /// `whole`, `part`, or `unknown` where a path is not shown, which counts as held.
     pub covers: &'static str,
 }
 
 /// What a lift would free and what stays.
 pub fn lift(screen: &Screen, leaves: &[TargetView], stays: &[Stays]) -> String {
-    let mut out = format!("LIFT the hold from {}.\n", text::count(leaves.len() as u64, "target"));
+    let mut out = format!(
+        "LIFT the hold from {}.\n",
+        text::count(leaves.len() as u64, "target")
+    );
     for target in leaves {
-        let path = target.path.as_deref().unwrap_or("(not shown to your roles)");
+        let path = target
+            .path
+            .as_deref()
+            .unwrap_or("(not shown to your roles)");
         let server = target.agent_name.as_deref().unwrap_or(&target.agent);
         let id = screen.id(&target.id);
-        out.push_str(&format!("  {id} {} on {}", text::plain(path), text::plain(server)));
+        out.push_str(&format!(
+            "  {id} {} on {}",
+            text::plain(path),
+            text::plain(server)
+        ));
         match stays.iter().find(|stay| stay.target == target.id) {
             None => out.push_str(": FREE afterwards, nothing else holds it\n"),
             Some(stay) => {
@@ -89,7 +100,11 @@ pub fn lift(screen: &Screen, leaves: &[TargetView], stays: &[Stays]) -> String {
                         "part" => "a part of it",
                         _ => "in doubt, all of it",
                     };
-                    out.push_str(&format!("      by hold {hold}: {covers}\n"));
+                    let how = match reason.holding {
+                        Holding::Freeze => "in place",
+                        Holding::Preserve => "as a copy; the living files may change",
+                    };
+                    out.push_str(&format!("      by hold {hold}: {covers}, {how}\n"));
                 }
             }
         }

@@ -66,6 +66,8 @@ pub struct ClaimView {
     pub items: Vec<ClaimItemView>,
     /// What it matches.
     pub matches: Vec<MatchView>,
+    /// Snapshots that it could not be matched against, and why.
+    pub not_matched: Vec<serde_json::Value>,
     /// Rows matched, over all snapshots.
     pub matched: u64,
     /// Rows kept back by exclusion lists, over all snapshots.
@@ -95,6 +97,10 @@ impl ClaimView {
             matched: matches.iter().map(|m| m.rows).sum(),
             excluded: matches.iter().map(|m| m.excluded).sum(),
             matches,
+            not_matched: record.json["live"]["not_matched"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default(),
             entry: claim.entry,
         })
     }
@@ -102,13 +108,22 @@ impl ClaimView {
 
 impl View for ClaimView {
     const PLURAL: &'static str = "claims";
-    const COLUMNS: &'static [&'static str] =
-        &["claim", "status", "claims", "matched", "kept back", "snapshots"];
+    const COLUMNS: &'static [&'static str] = &[
+        "claim",
+        "status",
+        "claims",
+        "matched",
+        "kept back",
+        "snapshots",
+    ];
 
     fn row(&self, screen: &Screen) -> Vec<String> {
         let items = self.items.iter().map(|item| {
             let agent = item.agent.as_ref().map(|agent| screen.id(agent));
-            let value = item.value.clone().unwrap_or_else(|| "(not shown)".to_owned());
+            let value = item
+                .value
+                .clone()
+                .unwrap_or_else(|| "(not shown)".to_owned());
             let parts: Vec<_> = agent.into_iter().chain([value]).collect();
             format!("{}:{}", item.selector.word(), parts.join(":"))
         });
@@ -123,15 +138,28 @@ impl View for ClaimView {
     }
 
     fn lines(&self, screen: &Screen) -> Vec<(&'static str, String)> {
-        let mut lines: Vec<_> = Self::COLUMNS.iter().copied().zip(self.row(screen)).collect();
+        let mut lines: Vec<_> = Self::COLUMNS
+            .iter()
+            .copied()
+            .zip(self.row(screen))
+            .collect();
         lines.push(("sworn", if self.sworn { "yes" } else { "no" }.to_owned()));
         lines.push(("recipient", text::or_dash(self.recipient.as_deref())));
         lines.push(("subject", screen.id(&self.subject)));
         let matches = self.matches.iter().map(|m| {
             let (rows, size) = (text::count(m.rows, "row"), text::size(m.bytes));
-            format!("{}: {rows}, {size}, {} kept back", screen.id(&m.snapshot), m.excluded)
+            format!(
+                "{}: {rows}, {size}, {} kept back",
+                screen.id(&m.snapshot),
+                m.excluded
+            )
         });
         lines.push(("matches", matches.collect::<Vec<_>>().join("\n")));
+        for missing in &self.not_matched {
+            let (snapshot, why) = (missing["snapshot"].as_str(), missing["why"].as_str());
+            let snapshot = screen.id(&snapshot.unwrap_or("?"));
+            lines.push(("NOT MATCHED", format!("{snapshot}: {}", why.unwrap_or("?"))));
+        }
         lines
     }
 }
@@ -168,7 +196,8 @@ impl From<proto::v1::MatchedFile> for MatchedFileView {
 
 impl View for MatchedFileView {
     const PLURAL: &'static str = "files";
-    const COLUMNS: &'static [&'static str] = &["snapshot", "row", "path", "size", "sha256", "remark"];
+    const COLUMNS: &'static [&'static str] =
+        &["snapshot", "row", "path", "size", "sha256", "remark"];
 
     fn row(&self, screen: &Screen) -> Vec<String> {
         vec![
@@ -176,7 +205,9 @@ impl View for MatchedFileView {
             self.index.to_string(),
             self.path.clone(),
             text::size(self.size),
-            self.sha256.as_ref().map_or_else(|| "-".to_owned(), |hash| screen.id(hash)),
+            self.sha256
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), |hash| screen.id(hash)),
             if self.contested { "CONTESTED" } else { "-" }.to_owned(),
         ]
     }

@@ -40,7 +40,10 @@ impl EntryView {
             index,
             received_unix_ms,
             leaf: entry.leaf_hash().to_string(),
-            kind: known.as_ref().map_or("not-understood", |s| s.body.kind()).to_owned(),
+            kind: known
+                .as_ref()
+                .map_or("not-understood", |s| s.body.kind())
+                .to_owned(),
             author: known.as_ref().map(author),
             time: known.as_ref().map(|s| s.time.to_string()),
             statement: raw,
@@ -78,7 +81,11 @@ impl View for EntryView {
     }
 
     fn lines(&self, screen: &Screen) -> Vec<(&'static str, String)> {
-        let mut lines: Vec<_> = Self::COLUMNS.iter().copied().zip(self.row(screen)).collect();
+        let mut lines: Vec<_> = Self::COLUMNS
+            .iter()
+            .copied()
+            .zip(self.row(screen))
+            .collect();
         let received = custody::time::Time::from_millis(self.received_unix_ms);
         lines.push(("received", text::time(&received)));
         lines.push(("leaf", self.leaf.clone()));

@@ -38,7 +38,11 @@ pub trait View: Serialize {
 
     /// What is shown of it alone, line by line.
     fn lines(&self, screen: &Screen) -> Vec<(&'static str, String)> {
-        Self::COLUMNS.iter().copied().zip(self.row(screen)).collect()
+        Self::COLUMNS
+            .iter()
+            .copied()
+            .zip(self.row(screen))
+            .collect()
     }
 }
 

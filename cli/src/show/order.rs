@@ -42,10 +42,19 @@ impl ItemView {
         let agent = self.agent.as_ref().map(|agent| screen.id(agent));
         let value = match self.selector {
             Selector::Server => None,
-            _ => Some(self.value.clone().unwrap_or_else(|| "(not shown)".to_owned())),
+            _ => Some(
+                self.value
+                    .clone()
+                    .unwrap_or_else(|| "(not shown)".to_owned()),
+            ),
         };
         let parts: Vec<_> = agent.into_iter().chain(value).collect();
-        format!("{} {}:{}", self.rule.word(), self.selector.word(), parts.join(":"))
+        format!(
+            "{} {}:{}",
+            self.rule.word(),
+            self.selector.word(),
+            parts.join(":")
+        )
     }
 }
 
@@ -111,7 +120,11 @@ impl OrderView {
             authority: record.text(&served.authority),
             reference: record.text(&served.reference),
             document: served.document.as_ref().and_then(|d| record.text(d)),
-            scope: served.scope.iter().map(|item| ItemView::read(record, item)).collect(),
+            scope: served
+                .scope
+                .iter()
+                .map(|item| ItemView::read(record, item))
+                .collect(),
             renewals: order.renewals,
             entry: order.entry,
         })
@@ -119,7 +132,10 @@ impl OrderView {
 }
 
 fn latest(ends: Option<&Ends>) -> String {
-    ends.map_or_else(|| "until it says so".to_owned(), |ends| text::time(&ends.latest))
+    ends.map_or_else(
+        || "until it says so".to_owned(),
+        |ends| text::time(&ends.latest),
+    )
 }
 
 fn both(ends: &Ends) -> String {
@@ -133,8 +149,16 @@ fn both(ends: &Ends) -> String {
 
 impl View for OrderView {
     const PLURAL: &'static str = "orders";
-    const COLUMNS: &'static [&'static str] =
-        &["order", "regime", "status", "holding", "copies", "received", "keep until", "reference"];
+    const COLUMNS: &'static [&'static str] = &[
+        "order",
+        "regime",
+        "status",
+        "holding",
+        "copies",
+        "received",
+        "keep until",
+        "reference",
+    ];
 
     fn row(&self, screen: &Screen) -> Vec<String> {
         vec![
@@ -143,14 +167,20 @@ impl View for OrderView {
             self.status.clone(),
             self.holding.word(),
             self.copies.clone(),
-            self.received.parse().map_or_else(|_| self.received.clone(), |t| text::time(&t)),
+            self.received
+                .parse()
+                .map_or_else(|_| self.received.clone(), |t| text::time(&t)),
             latest(self.keep_until.as_ref()),
             text::or_dash(self.reference.as_deref()),
         ]
     }
 
     fn lines(&self, screen: &Screen) -> Vec<(&'static str, String)> {
-        let mut lines: Vec<_> = Self::COLUMNS.iter().copied().zip(self.row(screen)).collect();
+        let mut lines: Vec<_> = Self::COLUMNS
+            .iter()
+            .copied()
+            .zip(self.row(screen))
+            .collect();
         lines.push(("authority", text::or_dash(self.authority.as_deref())));
         if let Some(ends) = &self.keep_until {
             lines.push(("keeping ends", both(ends)));
@@ -176,7 +206,10 @@ impl View for OrderView {
             lines.push(("renewal", said));
         }
         if self.status != "active" {
-            lines.push(("note", "Nothing is freed by that: what it holds awaits a lift.".to_owned()));
+            lines.push((
+                "note",
+                "Nothing is freed by that: what it holds awaits a lift.".to_owned(),
+            ));
         }
         lines.push(("entry", self.entry.to_string()));
         lines
@@ -203,8 +236,16 @@ fn length(duration: Option<&Duration>) -> String {
 
 impl View for RegimeView {
     const PLURAL: &'static str = "kinds";
-    const COLUMNS: &'static [&'static str] =
-        &["kind", "keep", "act within", "in an emergency", "renewals", "renewal", "holding", "title"];
+    const COLUMNS: &'static [&'static str] = &[
+        "kind",
+        "keep",
+        "act within",
+        "in an emergency",
+        "renewals",
+        "renewal",
+        "holding",
+        "title",
+    ];
 
     fn row(&self, _: &Screen) -> Vec<String> {
         let regime = self.0;

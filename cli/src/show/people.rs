@@ -112,7 +112,10 @@ impl AgentView {
             roots: live["roots"].as_array().cloned().unwrap_or_default(),
             epoch: agent.enrolment.as_ref().map(|e| e.head.epoch),
             next_seq: agent.enrolment.as_ref().map(|e| e.head.seq),
-            certificate_ends: certificates.map(|(_, end)| end).max().map(ToString::to_string),
+            certificate_ends: certificates
+                .map(|(_, end)| end)
+                .max()
+                .map(ToString::to_string),
             invitation_ends: invitation.map(|open| open.expires.to_string()),
             entry: agent.entry,
         })
@@ -129,7 +132,8 @@ impl AgentView {
 
 impl View for AgentView {
     const PLURAL: &'static str = "agents";
-    const COLUMNS: &'static [&'static str] = &["agent", "name", "state", "link", "version", "roots"];
+    const COLUMNS: &'static [&'static str] =
+        &["agent", "name", "state", "link", "version", "roots"];
 
     fn row(&self, screen: &Screen) -> Vec<String> {
         let roots: Vec<_> = self.roots.iter().map(root).collect();
@@ -144,7 +148,11 @@ impl View for AgentView {
     }
 
     fn lines(&self, screen: &Screen) -> Vec<(&'static str, String)> {
-        let mut lines: Vec<_> = Self::COLUMNS.iter().copied().zip(self.row(screen)).collect();
+        let mut lines: Vec<_> = Self::COLUMNS
+            .iter()
+            .copied()
+            .zip(self.row(screen))
+            .collect();
         if let Some(end) = &self.certificate_ends {
             lines.push(("certificate ends", end.clone()));
         }

@@ -84,24 +84,40 @@ impl ReleaseView {
 
 impl View for ReleaseView {
     const PLURAL: &'static str = "releases";
-    const COLUMNS: &'static [&'static str] =
-        &["release", "claim", "server", "state", "rows", "parcel size", "deliveries", "trouble"];
+    const COLUMNS: &'static [&'static str] = &[
+        "release",
+        "claim",
+        "server",
+        "state",
+        "rows",
+        "parcel size",
+        "deliveries",
+        "trouble",
+    ];
 
     fn row(&self, screen: &Screen) -> Vec<String> {
         vec![
             screen.id(&self.id),
             screen.id(&self.claim),
-            self.agent_name.clone().unwrap_or_else(|| screen.id(&self.agent)),
+            self.agent_name
+                .clone()
+                .unwrap_or_else(|| screen.id(&self.agent)),
             self.state.word(),
             self.rows.to_string(),
-            self.packed.as_ref().map_or_else(|| "-".to_owned(), |packed| text::size(packed.bytes)),
+            self.packed
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), |packed| text::size(packed.bytes)),
             self.deliveries.to_string(),
             text::or_dash(self.trouble.as_deref()),
         ]
     }
 
     fn lines(&self, screen: &Screen) -> Vec<(&'static str, String)> {
-        let mut lines: Vec<_> = Self::COLUMNS.iter().copied().zip(self.row(screen)).collect();
+        let mut lines: Vec<_> = Self::COLUMNS
+            .iter()
+            .copied()
+            .zip(self.row(screen))
+            .collect();
         lines.push(("request", screen.id(&self.request)));
         if let Some(packed) = &self.packed {
             lines.push(("parcel", packed.parcel.to_string()));
@@ -158,7 +174,11 @@ impl View for ListView {
     }
 
     fn lines(&self, screen: &Screen) -> Vec<(&'static str, String)> {
-        let mut lines: Vec<_> = Self::COLUMNS.iter().copied().zip(self.row(screen)).collect();
+        let mut lines: Vec<_> = Self::COLUMNS
+            .iter()
+            .copied()
+            .zip(self.row(screen))
+            .collect();
         if !self.hashes.is_empty() {
             lines.push(("sha256", self.hashes.join("\n")));
         }

@@ -66,7 +66,9 @@ impl RequestView {
             Act::Lift { .. } => (None, None),
         };
         Ok(Self {
-            earliest: policy.as_ref().map(|policy| request.earliest(policy).to_string()),
+            earliest: policy
+                .as_ref()
+                .map(|policy| request.earliest(policy).to_string()),
             policy,
             id: request.id.to_string(),
             by: request.by.to_string(),
@@ -94,11 +96,20 @@ impl RequestView {
 
 impl View for RequestView {
     const PLURAL: &'static str = "requests";
-    const COLUMNS: &'static [&'static str] =
-        &["request", "asks for", "by", "status", "approvals", "not before"];
+    const COLUMNS: &'static [&'static str] = &[
+        "request",
+        "asks for",
+        "by",
+        "status",
+        "approvals",
+        "not before",
+    ];
 
     fn row(&self, screen: &Screen) -> Vec<String> {
-        let needed = self.policy.as_ref().map_or_else(|| "?".to_owned(), |p| p.approvals.to_string());
+        let needed = self
+            .policy
+            .as_ref()
+            .map_or_else(|| "?".to_owned(), |p| p.approvals.to_string());
         let earliest = self.earliest.as_ref().and_then(|text| text.parse().ok());
         vec![
             screen.id(&self.id),
@@ -111,14 +122,24 @@ impl View for RequestView {
     }
 
     fn lines(&self, screen: &Screen) -> Vec<(&'static str, String)> {
-        let mut lines: Vec<_> = Self::COLUMNS.iter().copied().zip(self.row(screen)).collect();
+        let mut lines: Vec<_> = Self::COLUMNS
+            .iter()
+            .copied()
+            .zip(self.row(screen))
+            .collect();
         if let Some(policy) = &self.policy {
             let roles: Vec<_> = policy.roles.iter().map(ToString::to_string).collect();
             let people = format!("{} people of {}", policy.approvals, roles.join(" or "));
-            lines.push(("policy", format!("{people}; {} hours' notice", policy.notice_hours)));
+            lines.push((
+                "policy",
+                format!("{people}; {} hours' notice", policy.notice_hours),
+            ));
         }
         for vote in &self.votes {
-            lines.push(("approved by", format!("{}, until {}", screen.id(&vote.person), vote.expires)));
+            lines.push((
+                "approved by",
+                format!("{}, until {}", screen.id(&vote.person), vote.expires),
+            ));
         }
         lines.push(("leaf", self.leaf.clone()));
         lines

@@ -52,8 +52,16 @@ impl SnapshotView {
 
 impl View for SnapshotView {
     const PLURAL: &'static str = "snapshots";
-    const COLUMNS: &'static [&'static str] =
-        &["snapshot", "server", "target", "state", "rows", "size", "unreadable", "trouble"];
+    const COLUMNS: &'static [&'static str] = &[
+        "snapshot",
+        "server",
+        "target",
+        "state",
+        "rows",
+        "size",
+        "unreadable",
+        "trouble",
+    ];
 
     fn row(&self, screen: &Screen) -> Vec<String> {
         let of = |cell: &dyn Fn(&SnapshotSealed) -> String| {
@@ -61,7 +69,9 @@ impl View for SnapshotView {
         };
         vec![
             screen.id(&self.id),
-            self.agent_name.clone().unwrap_or_else(|| screen.id(&self.agent)),
+            self.agent_name
+                .clone()
+                .unwrap_or_else(|| screen.id(&self.agent)),
             screen.id(&self.target),
             self.state.word(),
             of(&|sealed| sealed.rows.to_string()),
@@ -72,7 +82,11 @@ impl View for SnapshotView {
     }
 
     fn lines(&self, screen: &Screen) -> Vec<(&'static str, String)> {
-        let mut lines: Vec<_> = Self::COLUMNS.iter().copied().zip(self.row(screen)).collect();
+        let mut lines: Vec<_> = Self::COLUMNS
+            .iter()
+            .copied()
+            .zip(self.row(screen))
+            .collect();
         if let Some(sealed) = &self.sealed {
             lines.extend([
                 ("root", sealed.root.to_string()),

@@ -4,7 +4,9 @@ use custody::time::Time;
 
 /// A text without anything that moves a cursor or changes a colour.
 pub fn plain(text: &str) -> String {
-    let harmless = |c: char| !c.is_control() && !matches!(c, '\u{200e}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let harmless = |c: char| {
+        !c.is_control() && !matches!(c, '\u{200e}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     text.chars()
         .flat_map(|c| -> Box<dyn Iterator<Item = char>> {
             if harmless(c) {
@@ -57,12 +59,13 @@ pub fn size(bytes: u64) -> String {
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
-/// A count with its noun, which takes an `s` unless there is exactly one.
+/// A count with its noun, in the plural unless there is exactly one.
 pub fn count(number: u64, noun: &str) -> String {
-    if number == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{number} {noun}s")
+    match (number, noun.strip_suffix('y')) {
+        (1, _) => format!("1 {noun}"),
+        (_, Some(stem)) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{number} {stem}ies"),
+        _ if noun.ends_with("sh") => format!("{number} {noun}es"),
+        _ => format!("{number} {noun}s"),
     }
 }
 
@@ -85,6 +88,20 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_stay_visible() {
         assert_eq!(bytes(b"/srv/\xffa"), "/srv/\\xffa");
+    }
+
+    #[test]
+    fn nouns_have_their_plurals() {
+        for (noun, plural) in [
+            ("day", "2 days"),
+            ("entry", "2 entries"),
+            ("hash", "2 hashes"),
+            ("row", "2 rows"),
+        ] {
+            assert_eq!(count(2, noun), plural);
+        }
+        assert_eq!(count(1, "entry"), "1 entry");
+        assert_eq!(count(0, "row"), "0 rows");
     }
 
     #[test]
