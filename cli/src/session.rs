@@ -5,6 +5,9 @@
 //! that was seen. The log may never shrink: a smaller or different one is a breach, and nothing
 //! is sent. The origin and the log's key come from the profile, never from the server.
 
+mod enter;
+mod seen;
+
 use std::time::Duration;
 
 use custody::{
@@ -12,18 +15,23 @@ use custody::{
     digest::Digest,
     id::{CommandId, PersonId, SubjectId},
     ledger::{checkpoint::Checkpoint, entry::Entry, note::VerifierKey, proof::LogProof},
-    sign::{Namespace, Signer},
+    sign::Signer,
     statement::{Author, Body, Seen, Statement, VERSION},
     time::Time,
 };
 use proto::v1;
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
+
+pub use enter::log_in;
+
+use enter::{enter, not_signed};
+use seen::{Fetch, forked};
 
 use crate::{
     args::Global,
     connect::{Services, connect, patient},
     exit::{Outcome, Trouble},
-    profile::{Place, Profile, Token},
+    profile::{Place, Profile},
     records::Record,
     sign,
 };
@@ -88,51 +96,6 @@ pub fn read_authority(path: &std::path::Path) -> Outcome<String> {
     std::fs::read_to_string(path).map_err(|error| Trouble::file("read", path, &error))
 }
 
-/// Logs in over a channel: signs the challenge with the profile's key.
-pub async fn log_in(
-    channel: &Channel,
-    verifier: &VerifierKey,
-    signer: &dyn Signer,
-) -> Outcome<v1::LoginResponse> {
-    let mut services = Services::new(channel.clone(), None)?;
-    let challenge = services.session.challenge(patient(v1::ChallengeRequest {}));
-    let challenge = challenge.await?.into_inner();
-    // What is signed names the log that is pinned, whatever the server says.
-    if challenge.origin != verifier.name() {
-        return Err(Trouble::breach(
-            "log.other",
-            format!(
-                "This coordinator keeps the log {}, and the profile is pinned to {}. Check the \
-                 address, or use another profile.",
-                crate::show::text::plain(&challenge.origin),
-                verifier.name()
-            ),
-        ));
-    }
-    if challenge.nonce.len() != 32 {
-        return Err(Trouble::breach(
-            "login.challenge",
-            "The coordinator's challenge is not 32 bytes, so it was not signed. Ask who runs it.",
-        ));
-    }
-    let message = format!("{}\n{}\n", verifier.name(), hex::encode(&challenge.nonce));
-    let signature = signer
-        .sign(Namespace::Login, message.as_bytes())
-        .map_err(|error| not_signed(&error))?;
-    let answer = services.session.login(patient(v1::LoginRequest {
-        nonce: challenge.nonce,
-        signature: signature.encode().into(),
-    }));
-    Ok(answer.await?.into_inner())
-}
-
-fn not_signed(error: &custody::sign::SignError) -> Trouble {
-    Trouble::failed(
-        "key.sign",
-        format!("Nothing was signed: {error}. Check the key, and touch it if it is hardware."),
-    )
-}
-
 impl Session {
     /// Opens a session with the profile that the command line names; logs in anew where the
     /// kept session has ended.
@@ -159,8 +122,8 @@ impl Session {
                 .parse()
                 .map_err(|_| strange("the person's id"))?;
             let before = place.seen(&verifier)?;
-            match newest(&services, &place, &verifier, before.as_ref()).await {
-                Ok(seen) => {
+            match seen::fetch(&services, &place, &verifier, before.as_ref()).await {
+                Ok((seen, _)) => {
                     return Ok(Self {
                         global: global.clone(),
                         profile,
@@ -207,12 +170,13 @@ impl Session {
     /// Fetches the newest checkpoint as it was published, verifies and keeps it.
     pub async fn refresh(&mut self) -> Outcome<String> {
         let before = self.place.seen(&self.verifier)?;
-        let (seen, note) = fetch(&self.services, &self.place, &self.verifier, before.as_ref())
-            .await
-            .map_err(|error| match error {
-                Fetch::Status(status) => (*status).into(),
-                Fetch::Trouble(trouble) => trouble,
-            })?;
+        let (seen, note) =
+            seen::fetch(&self.services, &self.place, &self.verifier, before.as_ref())
+                .await
+                .map_err(|error| match error {
+                    Fetch::Status(status) => (*status).into(),
+                    Fetch::Trouble(trouble) => trouble,
+                })?;
         self.seen = seen;
         Ok(note)
     }
@@ -368,107 +332,6 @@ impl Session {
         });
         Record::read(self.services.records.show(asked).await?.into_inner())
     }
-}
-
-enum Fetch {
-    Status(Box<Status>),
-    Trouble(Trouble),
-}
-
-impl From<Trouble> for Fetch {
-    fn from(trouble: Trouble) -> Self {
-        Self::Trouble(trouble)
-    }
-}
-
-async fn newest(
-    services: &Services,
-    place: &Place,
-    verifier: &VerifierKey,
-    before: Option<&Checkpoint>,
-) -> Result<Checkpoint, Fetch> {
-    fetch(services, place, verifier, before)
-        .await
-        .map(|(checkpoint, _)| checkpoint)
-}
-
-/// Fetches the newest checkpoint. `before` was read before the question was asked, so that
-/// another tool's newer answer is not mistaken for a log that shrank.
-async fn fetch(
-    services: &Services,
-    place: &Place,
-    verifier: &VerifierKey,
-    before: Option<&Checkpoint>,
-) -> Result<(Checkpoint, String), Fetch> {
-    let mut ledger = services.ledger.clone();
-    let answer = ledger.get_checkpoint(patient(v1::GetCheckpointRequest {}));
-    let answer = answer
-        .await
-        .map_err(|status| Fetch::Status(Box::new(status)))?
-        .into_inner();
-    let checkpoint = Checkpoint::open(&answer.note, verifier).map_err(|error| {
-        Trouble::breach(
-            "checkpoint.wrong",
-            format!(
-                "The coordinator's checkpoint does not verify under the pinned key: {error}. Stop, \
-                 and ask who runs it."
-            ),
-        )
-    })?;
-    if let Some(before) = before {
-        if checkpoint.size < before.size {
-            return Err(Trouble::breach(
-                "checkpoint.went-back",
-                format!(
-                    "BREACH: the log has shrunk. It had {} entries when you last saw it and now \
-                     says {}. Nothing was sent. Keep {} as evidence and tell your auditor.",
-                    before.size,
-                    checkpoint.size,
-                    place.file("checkpoint").display()
-                ),
-            )
-            .into());
-        }
-        if checkpoint.size == before.size && checkpoint.root != before.root {
-            return Err(forked(checkpoint.size).into());
-        }
-    }
-    place.put_seen(&answer.note, &checkpoint, verifier)?;
-    Ok((
-        checkpoint,
-        String::from_utf8_lossy(&answer.note).into_owned(),
-    ))
-}
-
-fn forked(size: u64) -> Trouble {
-    Trouble::breach(
-        "checkpoint.forked",
-        format!(
-            "BREACH: the log shows two different histories of {size} entries. Nothing was sent. \
-             Keep both checkpoints as evidence and tell your auditor."
-        ),
-    )
-}
-
-async fn enter(
-    channel: &Channel,
-    place: &Place,
-    profile: &Profile,
-    verifier: &VerifierKey,
-    signer: &mut Option<Box<dyn Signer>>,
-) -> Outcome<Token> {
-    if signer.is_none() {
-        *signer = Some(sign::open(&profile.key)?);
-    }
-    let key = signer.as_deref().ok_or_else(|| strange("the key"))?;
-    let answer = log_in(channel, verifier, key).await?;
-    let token = Token {
-        token: answer.token,
-        person: answer.person,
-        expires_unix_ms: answer.expires_unix_ms,
-    };
-    place.put_token(&token)?;
-    Ok(token)
 }
 
 fn strange(what: &str) -> Trouble {
