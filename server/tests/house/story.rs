@@ -5,7 +5,6 @@ use custody::{
     digest::Digest,
     house::{
         act::{Act, Rows},
-        claim::Matched,
         finding::FindingKind,
         hold::Target,
         order::{Copies, NewOrder},
@@ -14,21 +13,18 @@ use custody::{
         regime::Holding,
         scope::{Rule, ScopeItem, Selector},
     },
-    id::{
-        AgentId, ClaimId, HoldId, ItemId, OrderId, ReleaseId, RequestId, SnapshotId, SubjectId,
-        TargetId,
-    },
+    id::{AgentId, ClaimId, HoldId, ItemId, OrderId, ReleaseId, SnapshotId, SubjectId, TargetId},
     statement::{
-        AgentCertified, AgentRetire, Approve, Body, ClaimFile, ClaimItem, ClaimWithdraw, Finding,
+        AgentCertified, AgentRetire, Approve, Body, ClaimFile, ClaimItem, Finding,
         HoldAcknowledged, HoldLowered, HoldPlace, HoldProof, HoldRaised, ListImport, OrderExtend,
         OrderNarrow, OrderWithdraw, PersonRetire, Reject, ReleaseDelivered, ReleasePacked,
-        ReleaseSpooled, RequestMake, SnapshotReceived, SnapshotSealed, SnapshotTake, SnapshotWish,
-        SubjectErase, Trouble,
+        ReleaseSpooled, SnapshotReceived, SnapshotSealed, SnapshotTake, SnapshotWish, Trouble,
     },
     time::{Span, Time},
 };
 use server::clock;
 
+pub use super::votes::{approve, ask, erase, matched, withdraw};
 use super::{House, Person, Robot, opening, plain, random, rule, under, with};
 
 /// What is planted wherever a person's words go in; it must never come out.
@@ -232,55 +228,6 @@ pub async fn claim(house: &House, cast: &Cast) -> (ClaimId, SubjectId, Vec<Openi
     let submission = under(cast.claims.says(body), openings.clone(), subject);
     house.submit(submission).await.unwrap();
     (claim, subject, openings)
-}
-
-pub async fn matched(house: &House, claim: ClaimId, snapshot: SnapshotId, rows: &[(u64, u64)]) {
-    let lists = house.desk().house().lists_revision;
-    let body = Body::ClaimMatched(Matched {
-        claim,
-        snapshot,
-        rows: Ranges::from_unsorted(rows.to_vec()),
-        bytes: 100,
-        excluded: 0,
-        lists,
-    });
-    house.desk().say(body).await.unwrap();
-}
-
-/// Asks for an act; answers with the request and its leaf hash.
-pub async fn ask(house: &House, person: &Person, act: Act) -> (RequestId, Digest) {
-    let request = RequestId::from_random(random());
-    let body = Body::RequestMake(RequestMake { request, act });
-    let recorded = house.submit(plain(person.says(body))).await.unwrap();
-    (request, recorded.leaf)
-}
-
-pub async fn approve(
-    house: &House,
-    people: &[&Person],
-    request: RequestId,
-    entry: Digest,
-    act: &Act,
-) {
-    for person in people {
-        let body = Body::Approve(Approve {
-            request,
-            entry,
-            act: act.clone(),
-            expires: clock::now() + Span::hours(1),
-        });
-        house.submit(plain(person.says(body))).await.unwrap();
-    }
-}
-
-pub async fn withdraw(house: &House, cast: &Cast, claim: ClaimId) {
-    let body = Body::ClaimWithdraw(ClaimWithdraw { claim });
-    house.submit(plain(cast.claims.says(body))).await.unwrap();
-}
-
-pub async fn erase(house: &House, cast: &Cast, subject: SubjectId) {
-    let body = Body::SubjectErase(SubjectErase { subject });
-    house.submit(plain(cast.legal.says(body))).await.unwrap();
 }
 
 /// Everything, once. The house must have no notice period for lifts.
