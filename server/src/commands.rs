@@ -55,9 +55,13 @@ struct Init {
     /// The data folder; it must be empty or not be there
     #[arg(long)]
     data: PathBuf,
+    /// A prepared config.toml to start from: the one way to open a log with other policies than
+    /// the defaults. What else is said here wins over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The log's name for ever, for example holdfast.example.net/log1
-    #[arg(long)]
-    origin: String,
+    #[arg(long, required_unless_present = "config")]
+    origin: Option<String>,
     /// The first administrator's name
     #[arg(long)]
     admin_name: String,
@@ -93,7 +97,13 @@ async fn init(arguments: Init) -> anyhow::Result<u8> {
         .with_context(|| format!("cannot read the administrator's key {}", path.display()))?;
     let key = PublicKey::from_openssh(text.trim())
         .with_context(|| format!("{} is not a key to use", path.display()))?;
-    let mut config = Config::new(arguments.origin);
+    let mut config = match &arguments.config {
+        Some(path) => Config::prepared(path)?,
+        None => Config::new(String::new()),
+    };
+    if let Some(origin) = arguments.origin {
+        config.origin = origin;
+    }
     if let Some(address) = arguments.listen {
         config.listen.address = address;
     }

@@ -124,9 +124,22 @@ impl Config {
                 data.0.display()
             )
         })?;
+        Self::parse(&text, &path)
+    }
+
+    /// Reads and checks a configuration that was prepared for a new log.
+    pub fn prepared(path: &Path) -> anyhow::Result<Self> {
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        Self::parse(&text, path)
+    }
+
+    fn parse(text: &str, path: &Path) -> anyhow::Result<Self> {
         let config: Self =
-            toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
-        config.check()?;
+            toml::from_str(text).with_context(|| format!("in {}", path.display()))?;
+        config
+            .check()
+            .with_context(|| format!("in {}", path.display()))?;
         Ok(config)
     }
 

@@ -40,10 +40,12 @@ pub fn write_aside(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
 
 /// Flushes the folder in which `path` stands.
 pub fn sync_folder(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
+    // A bare name stands in the working folder.
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    File::open(folder)?.sync_all()
 }
 
 /// Makes a folder that only this user can look into, if it is not there.
