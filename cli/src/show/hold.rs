@@ -118,7 +118,7 @@ impl TargetView {
             }
             State::Acknowledged => "not proved yet".to_owned(),
             State::Verified if !self.agent_connected => "held when last heard of".to_owned(),
-            State::Verified => "held, proved by attempt".to_owned(),
+            State::Verified => format!("held: {} refused", text::count(self.attempts, "attempt")),
             State::Drifted => "SOMETHING CHANGED: see the findings".to_owned(),
             State::Failed => "COULD NOT BE HELD".to_owned(),
             State::Lifting => "lifted; its server is lowering it".to_owned(),
