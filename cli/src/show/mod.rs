@@ -20,7 +20,7 @@ pub mod word;
 
 use std::io::{IsTerminal as _, Write as _};
 
-use comfy_table::{ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -138,7 +138,7 @@ impl Screen {
         if self.terminal {
             let mut table = Table::new();
             table
-                .load_style(UTF8_HORIZONTAL_ONLY)
+                .load_style(NOTHING)
                 .set_content_arrangement(ContentArrangement::Dynamic)
                 .set_header(head.iter().map(|cell| cell.to_uppercase()));
             for row in rows {
