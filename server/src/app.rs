@@ -225,6 +225,8 @@ pub async fn run(data: Data, ready_file: Option<&Path>) -> anyhow::Result<()> {
     let app = App::build(data, config).await?;
     if let Some(path) = ready_file {
         let ready = serde_json::json!({ "address": app.address().to_string() });
+        // Its folder must have a name to be flushed by.
+        let path = &std::path::absolute(path)?;
         files::write(path, 0o644, ready.to_string().as_bytes())
             .with_context(|| format!("cannot write {}", path.display()))?;
     }

@@ -4,6 +4,7 @@
 //! opening, a path of a customer or a name.
 
 use std::{
+    io::IsTerminal as _,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -24,7 +25,7 @@ pub const REQUEST_ID: &str = "x-request-id";
 const LONGEST: Duration = Duration::from_secs(60);
 const TOO_LARGE: &str = "The message is larger than 4 MiB. Send less at a time: files go in \
                          chunks of at most 1 MiB.";
-/// The one call whose answer comes only when all was sent.
+/// The calls whose answer comes only when all was sent, or read and checked.
 const UNBOUNDED: &str = "/holdfast.v1.Fleet/Upload";
 
 /// Starts logging to standard error. A second start changes nothing.
@@ -33,6 +34,7 @@ pub fn start(log: &Log) -> anyhow::Result<()> {
         .map_err(|error| anyhow::anyhow!("`log.level` is not a filter: {error}"))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     // An error here means that a subscriber is there already.
     let _ = match log.json {
@@ -102,7 +104,7 @@ where
             false => "other",
         };
         let span = tracing::info_span!("call", id = %id, method = %shown);
-        let limit = match method == UNBOUNDED {
+        let limit = match method.starts_with(UNBOUNDED) {
             true => Duration::MAX,
             false => LONGEST,
         };

@@ -426,6 +426,11 @@ async fn a_claim_of_what_is_not_there_matches_nothing() {
     let matched = story::matched(&case.coordinator, claim, case.snapshot).await;
     assert_eq!(matched["rows"], serde_json::json!([]));
     assert!(matches(&case, claim).await.is_empty());
+    common::until("it is on record", async || {
+        let known = case.coordinator.refused("claim.nothing-held", "claim.file");
+        known.await.then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,15 +5,16 @@
 //! shown, never a part of a match.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use custody::{
+    digest::Digest,
     house::{
-        House, Openings, claim::Matched, claim::Status, ranges::Ranges, snapshot::Snapshot,
-        snapshot::State,
+        House, Openings, claim::Matched, claim::Status, ranges::Ranges, refusal::Kind,
+        snapshot::Snapshot, snapshot::State,
     },
     id::{ClaimId, SnapshotId},
     statement::Body,
@@ -21,7 +22,7 @@ use custody::{
 use tokio::task::spawn_blocking;
 
 use super::scan::{self, Wish};
-use crate::{app::Coordinator, desk::DeskError};
+use crate::{app::Coordinator, desk::DeskError, rpc::status};
 
 /// Claims matched in one pass over a manifest.
 const MOST_CLAIMS: usize = 64;
@@ -40,12 +41,16 @@ struct Trouble {
 
 /// What could not be matched, and why. Kept in memory: it is found again after a restart.
 #[derive(Default)]
-pub struct Matching(Mutex<BTreeMap<(ClaimId, SnapshotId), Trouble>>);
+pub struct Matching {
+    troubles: Mutex<BTreeMap<(ClaimId, SnapshotId), Trouble>>,
+    /// Claims of which the ledger was told that nothing held matches them.
+    nothing: Mutex<BTreeSet<ClaimId>>,
+}
 
 impl Matching {
     /// Why a claim is not matched against some snapshots.
     pub fn troubles(&self, claim: &ClaimId) -> Vec<(SnapshotId, String)> {
-        let troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         let of = troubles.iter().filter(|((of, _), _)| of == claim);
         of.map(|((_, snapshot), trouble)| (*snapshot, trouble.why.clone()))
             .collect()
@@ -57,17 +62,17 @@ impl Matching {
             lists,
             again: Instant::now() + wait,
         };
-        let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         troubles.insert(pair, trouble);
     }
 
     fn clear(&self, pair: &(ClaimId, SnapshotId)) {
-        let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         troubles.remove(pair);
     }
 
     fn waits(&self, pair: &(ClaimId, SnapshotId), lists: u64, now: Instant) -> bool {
-        let troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         let trouble = troubles.get(pair);
         trouble.is_some_and(|trouble| trouble.lists == lists && now < trouble.again)
     }
@@ -78,7 +83,7 @@ struct Job {
     snapshot: SnapshotId,
     target: Vec<u8>,
     wishes: Vec<Wish>,
-    excluded: std::collections::HashSet<custody::digest::Digest>,
+    excluded: std::collections::HashSet<Digest>,
     lists: u64,
 }
 
@@ -204,7 +209,10 @@ async fn work(coordinator: &Coordinator, job: Job) {
             lists,
         };
         match coordinator.desk.say(Body::ClaimMatched(matched)).await {
-            Ok(_) => coordinator.matching.clear(&(claim, snapshot)),
+            Ok(_) => {
+                coordinator.matching.clear(&(claim, snapshot));
+                note_nothing(coordinator, claim).await;
+            }
             // The claim or the lists changed meanwhile: the next look sees that.
             Err(DeskError::Refused(refusal)) => {
                 tracing::debug!(%claim, rule = refusal.rule, "a match is out of date");
@@ -215,6 +223,46 @@ async fn work(coordinator: &Coordinator, job: Job) {
             }
         }
     }
+}
+
+/// Records once, for everyone to see, that a claim is for what is not held: it was matched
+/// against every received manifest and is in none.
+async fn note_nothing(coordinator: &Coordinator, id: ClaimId) {
+    let entry = {
+        let house = coordinator.desk.house();
+        let mut received = house
+            .snapshots
+            .values()
+            .filter(|snapshot| snapshot.state == State::Received);
+        let claim = house.claims.get(&id).filter(|claim| {
+            received.all(|snapshot| {
+                let matched = claim.rows(&snapshot.id);
+                matched.is_some_and(|m| m.rows.is_empty() && m.excluded == 0)
+            })
+        });
+        claim.map(|claim| claim.entry)
+    };
+    let Some(entry) = entry else { return };
+    let first = {
+        let nothing = &coordinator.matching.nothing;
+        let mut nothing = nothing.lock().unwrap_or_else(PoisonError::into_inner);
+        nothing.insert(id)
+    };
+    if !first {
+        return;
+    }
+    let refusal = status::refuse(
+        Kind::Conflict,
+        "claim.nothing-held",
+        "Nothing that is held matches the claim",
+        "Check its items, and that a snapshot was taken of where the files lie",
+    );
+    let filed = coordinator.desk.entry(entry).await.ok();
+    let filed = filed.map(|filed| Digest::of(&filed.bytes));
+    coordinator
+        .desk
+        .say_refused(&refusal, "claim.file", None, filed)
+        .await;
 }
 
 fn trouble(

@@ -34,6 +34,11 @@ pub struct Issued {
     pub not_after: Time,
 }
 
+/// A certificate is good from an hour ago, for who has a slow clock.
+fn begin(now: Time) -> Time {
+    Time::from_millis(now.millis() - Span::hours(1).millis())
+}
+
 fn params(name: &str, from: Time, until: Time) -> anyhow::Result<CertificateParams> {
     let since_1970 = |time: Time| Duration::from_secs(time.millis().unsigned_abs() / 1000);
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
@@ -48,7 +53,7 @@ impl Authority {
     /// Makes a new authority and writes it to `pki/`.
     pub fn create(folder: &Path, now: Time) -> anyhow::Result<()> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let mut params = params("Holdfast authority", now, now + Span::days(3650))?;
+        let mut params = params("Holdfast authority", begin(now), now + Span::days(3650))?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key)?;
@@ -85,7 +90,7 @@ impl Authority {
     /// A fresh certificate and key, in PEM form, for the coordinator itself.
     pub fn coordinator(&self, names: &[String], now: Time) -> anyhow::Result<(String, String)> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let mut params = params("Holdfast coordinator", now, now + Span::days(397))?;
+        let mut params = params("Holdfast coordinator", begin(now), now + Span::days(397))?;
         params.subject_alt_names = names
             .iter()
             .map(|name| {
@@ -112,11 +117,7 @@ impl Authority {
             .context("the certificate request cannot be read")?;
         // Whole seconds, as the certificate has them.
         let not_after = Time::from_millis(now.millis() / 1000 * 1000) + Span::hours(hours.into());
-        request.params = params(
-            &agent.to_string(),
-            Time::from_millis(now.millis() - 60_000),
-            not_after,
-        )?;
+        request.params = params(&agent.to_string(), begin(now), not_after)?;
         request.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = request.signed_by(&self.issuer)?;
         Ok(Issued {

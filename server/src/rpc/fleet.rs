@@ -7,6 +7,7 @@ use proto::v1::{
     UploadStateRequest, UploadStateResponse, fleet_server::Fleet,
 };
 use tonic::{Request, Response, Status, Streaming};
+use tracing::{Instrument as _, Span};
 
 use super::{
     caller,
@@ -32,7 +33,8 @@ impl Fleet for FleetService {
         let (to, answer) = plain(ROOM);
         let coordinator = Arc::clone(&self.0);
         let up = request.into_inner();
-        tokio::spawn(fleet::follow(coordinator, agent, certificate, up, to));
+        let follow = fleet::follow(coordinator, agent, certificate, up, to);
+        tokio::spawn(follow.instrument(Span::current()));
         Ok(Response::new(answer))
     }
 

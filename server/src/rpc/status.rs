@@ -36,10 +36,7 @@ impl From<Refusal> for No {
 
 impl From<Failure> for No {
     fn from(failure: Failure) -> Self {
-        match failure.retry {
-            true => Self::Failed(failure.to_string()),
-            false => Self::Breach(failure.to_string()),
-        }
+        Self::Failed(failure.to_string())
     }
 }
 

@@ -358,6 +358,8 @@ impl Coordinator {
     }
 }
 
+// Who gets the child ends it and waits for it; a start that fails ends the test.
+#[allow(clippy::zombie_processes)]
 fn start(data: &std::path::Path) -> (Child, String) {
     let ready = data.join("ready.json");
     let _ = std::fs::remove_file(&ready);
