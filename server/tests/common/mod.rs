@@ -20,8 +20,8 @@ use custody::{
     time::Time,
 };
 use proto::v1::{
-    ChallengeRequest, ListEntriesRequest, ListRequest, LoginRequest, ShowRequest, SubmitRequest,
-    SubmitResponse, desk_client::DeskClient, evidence_client::EvidenceClient,
+    ChallengeRequest, FetchRequest, ListEntriesRequest, ListRequest, LoginRequest, ShowRequest,
+    SubmitRequest, SubmitResponse, desk_client::DeskClient, evidence_client::EvidenceClient,
     ledger_client::LedgerClient, records_client::RecordsClient, session_client::SessionClient,
 };
 use serde_json::Value;
@@ -391,6 +391,34 @@ fn start(data: &std::path::Path) -> (Child, String) {
         );
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Fetches a file from an offset to its end.
+pub async fn fetch(
+    coordinator: &Coordinator,
+    who: &Human,
+    kind: i32,
+    id: &str,
+    offset: u64,
+) -> Result<Vec<u8>, Status> {
+    let request = FetchRequest {
+        kind,
+        id: id.to_owned(),
+        offset,
+    };
+    let mut evidence = coordinator.evidence().await;
+    let mut chunks = evidence
+        .fetch(bearer(&who.token, request))
+        .await?
+        .into_inner();
+    let (mut bytes, mut total) = (Vec::new(), None);
+    while let Some(chunk) = chunks.message().await? {
+        total.get_or_insert(chunk.total);
+        assert_eq!(chunk.offset, offset + bytes.len() as u64);
+        bytes.extend_from_slice(&chunk.data);
+    }
+    assert_eq!(total, Some(offset + bytes.len() as u64));
+    Ok(bytes)
 }
 
 /// A call of somebody who is logged in.
