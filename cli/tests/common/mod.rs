@@ -1,13 +1,23 @@
-//! What the tests of the tool share: real keys, a real coordinator, a real agent.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+//! What the tests of the tool share: real keys, a real coordinator, real agents, as processes.
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
+
+mod desk;
+#[path = "../../../agent/tests/common/mounted.rs"]
+pub mod mounted;
+pub mod process;
+pub mod wire;
 
 use std::{
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
+pub use desk::Desk;
 use serde_json::Value;
+
+/// How long anything may take that is waited for: much longer than it takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Says that a test could not run here. The runner counts these, and CI allows none.
 pub fn skipped(test: &str, why: &str) {
@@ -23,6 +33,15 @@ pub fn skipped(test: &str, why: &str) {
     }
 }
 
+/// Whether the test runs as root, which holding files takes; where not, it is counted as skipped.
+pub fn is_root(test: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        skipped(test, "needs root to hold files");
+    }
+    root
+}
+
 /// The tool.
 pub fn tool() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
@@ -34,9 +53,11 @@ pub fn tool() -> Command {
     command
 }
 
-/// Another program of the workspace, built if it is not there yet.
+/// Another program of the workspace: from the folder HOLDFAST_BIN, else from beside the tool,
+/// built if it is not there yet.
 pub fn program(package: &str, name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_BIN_EXE_holdfast")).parent().unwrap();
+    let beside = Path::new(env!("CARGO_BIN_EXE_holdfast")).parent().unwrap();
+    let folder = std::env::var_os("HOLDFAST_BIN").map_or(beside.to_owned(), PathBuf::from);
     let path = folder.join(name);
     if !path.exists() {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
@@ -48,213 +69,25 @@ pub fn program(package: &str, name: &str) -> PathBuf {
     path
 }
 
-/// A process that is stopped, kindly, when the test is over.
-pub struct Running(Child);
-
-impl Running {
-    fn stop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.0);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _ = self.0.wait();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-fn wait_for(path: &Path, what: &str) {
-    let until = Instant::now() + Duration::from_secs(60);
-    while !path.exists() {
-        assert!(Instant::now() < until, "{what} did not come up");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// A coordinator with its people.
-pub struct Desk {
-    /// Everything is below it.
-    pub dir: tempfile::TempDir,
-    server: Option<Running>,
-    agents: Vec<Running>,
-}
-
-impl Desk {
-    /// Starts a coordinator; its administrator is `admin` and is logged in.
-    pub fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut desk = Self {
-            dir,
-            server: None,
-            agents: Vec::new(),
-        };
-        desk.make_key("admin", "");
-        let init = Command::new(program("server", "holdfast-server"))
-            .args(["init", "--origin", "test.holdfast.invalid/log"])
-            .args(["--admin-name", "Ada", "--listen", "127.0.0.1:0"])
-            .args(["--name", "127.0.0.1", "--admin-key"])
-            .arg(desk.at("admin.pub"))
-            .arg("--data")
-            .arg(desk.at("server"))
-            .output()
-            .unwrap();
-        assert!(init.status.success(), "{init:?}");
-        desk.start();
-        desk.log_in("admin");
-        desk
-    }
-
-    /// A path below the folder.
-    pub fn at(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// The same as text.
-    pub fn text(&self, name: &str) -> String {
-        self.at(name).to_str().unwrap().to_owned()
-    }
-
-    /// Makes a key with ssh-keygen.
-    pub fn make_key(&self, name: &str, passphrase: &str) {
-        let status = Command::new("ssh-keygen")
-            .args(["-q", "-t", "ed25519", "-N", passphrase, "-C", name, "-f"])
-            .arg(self.at(name))
-            .status();
-        assert!(status.unwrap().success());
-    }
-
-    /// Starts the coordinator.
-    pub fn start(&mut self) {
-        let ready = self.at("server.ready");
-        let _ = std::fs::remove_file(&ready);
-        let log = std::fs::File::create(self.at("server.log")).unwrap();
-        let child = Command::new(program("server", "holdfast-server"))
-            .arg("run")
-            .arg("--data")
-            .arg(self.at("server"))
-            .arg("--ready-file")
-            .arg(&ready)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.server = Some(Running(child));
-        wait_for(&ready, "the coordinator");
-    }
-
-    /// Stops the coordinator.
-    pub fn stop(&mut self) {
-        self.server = None;
-    }
-
-    /// Its address.
-    pub fn url(&self) -> String {
-        let ready = std::fs::read(self.at("server.ready")).unwrap();
-        let ready: Value = serde_json::from_slice(&ready).unwrap();
-        format!("https://{}", ready["address"].as_str().unwrap())
-    }
-
-    /// The tool as one person uses it.
-    pub fn person(&self, name: &str) -> Command {
-        let mut command = tool();
-        command.env("HOLDFAST_CONFIG", self.at(&format!("config/{name}")));
-        command
-    }
-
-    /// The options of a log-in with a key.
-    pub fn login_words(&self, key: &str) -> Vec<String> {
-        let mut words = vec!["login".to_owned(), "--server".to_owned(), self.url()];
-        for (option, file) in [
-            ("--authority", "server/pki/ca.pem"),
-            ("--vkey", "server/log.vkey"),
-            ("--key", key),
-        ] {
-            words.extend([option.to_owned(), self.text(file)]);
+/// Looks again and again until something is there.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
         }
-        words
+        assert!(begun.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
     }
+}
 
-    /// Logs a person in with the key of the same name.
-    pub fn log_in(&self, name: &str) {
-        let output = self.person(name).args(self.login_words(name)).output();
-        let output = output.unwrap();
-        assert!(output.status.success(), "{output:?}");
-    }
-
-    /// Adds a person with a role and logs it in; the name is the role's.
-    pub fn add(&self, name: &str, roles: &str) {
-        self.make_key(name, "");
-        let key = self.text(&format!("{name}.pub"));
-        self.run(
-            "admin",
-            &["person", "add", name, "--role", roles, "--key", &key],
-        );
-        self.log_in(name);
-    }
-
-    /// Runs a command as a person; it must succeed. Gives its JSON.
-    pub fn run(&self, who: &str, words: &[&str]) -> Value {
-        let output = self.output(who, words);
-        assert!(
-            output.status.success(),
-            "{who}: {words:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    /// Runs a command as a person; it must end with this code. Gives the error.
-    pub fn fails(&self, who: &str, words: &[&str], code: i32) -> Value {
-        error(&self.output(who, words), code)
-    }
-
-    fn output(&self, who: &str, words: &[&str]) -> Output {
-        self.person(who)
-            .args(["--json", "--yes"])
-            .args(words)
-            .output()
-            .unwrap()
-    }
-
-    /// Enrols and starts an agent that may hold `name` below the folder.
-    pub fn agent(&mut self, name: &str) {
-        let invitation = self.text(&format!("{name}.invitation"));
-        self.run("admin", &["agent", "invite", name, "--out", &invitation]);
-        let (data, root) = (self.at(&format!("{name}.agent")), self.text(name));
-        let agent = program("agent", "holdfast-agent");
-        let enrol = Command::new(&agent)
-            .args(["enrol", "--invite", &invitation, "--root"])
-            .arg(format!("{root}={{account}}"))
-            .arg("--data")
-            .arg(&data)
-            .output()
-            .unwrap();
-        assert!(enrol.status.success(), "{enrol:?}");
-        let ready = self.at(&format!("{name}.ready"));
-        let child = Command::new(&agent)
-            .arg("run")
-            .arg("--data")
-            .arg(&data)
-            .arg("--ready-file")
-            .arg(&ready)
-            .stderr(std::fs::File::create(self.at(&format!("{name}.log"))).unwrap())
-            .spawn()
-            .unwrap();
-        self.agents.push(Running(child));
-        wait_for(&ready, "the agent");
-        let until = Instant::now() + Duration::from_secs(30);
-        while self.run("admin", &["agent", "show", name])["connected"] != true {
-            assert!(Instant::now() < until, "the agent did not connect");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-
-    /// Stops every agent.
-    pub fn stop_agents(&mut self) {
-        self.agents.clear();
-    }
+/// Runs a command that must succeed; gives what it said.
+pub fn done(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let trouble = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}{trouble}");
+    said
 }
 
 /// What a command that ended with this code said on standard error, with `--json`.
