@@ -32,7 +32,7 @@ pub const fn may(read: Read) -> &'static [Role] {
     use Role::{Approver, Auditor, Claims, Custodian, Intake, Legal, Operator};
     match read {
         Read::Records | Read::Names => &Role::ALL,
-        Read::Orders => &[Intake, Legal, Operator, Custodian, Auditor],
+        Read::Orders => &[Intake, Legal, Operator, Custodian, Approver, Auditor],
         Read::Claims | Read::Receipt | Read::Matches => &[Claims, Approver, Legal, Auditor],
         Read::SaltKey => &[Custodian, Auditor, Legal],
         Read::Manifest => &[Custodian, Legal, Auditor, Claims],
