@@ -270,6 +270,26 @@ fn an_agents_report_that_a_rule_turns_down_is_a_note_and_breaks_nothing() {
 }
 
 #[test]
+fn a_release_from_what_an_order_keeps_from_leaving_is_found() {
+    let manifest = Manifest::of(&[("a.txt", b"hello")]);
+    let mut log = Log::empty();
+    log.copies = custody::house::order::Copies::Forbidden;
+    log.held();
+    log.sealed(&manifest);
+    let body = Body::RequestMake(custody::statement::RequestMake {
+        request: request(),
+        act: support::act(manifest.released()),
+    });
+    log.matched("age1owner", manifest.released());
+    let said = log.statement(Author::Person(person(6)), body);
+    let index = log.force(&said, 6);
+    let (verdict, places, told) = check(&log.files(), &log);
+    assert_eq!(verdict, Verdict::DoesNotVerify);
+    assert_eq!(places, [format!("entry {index}")], "{told}");
+    assert!(told.contains("release.copies-forbidden"), "{told}");
+}
+
+#[test]
 fn everybody_in_the_tests_is_who_the_comments_say() {
     let log = story();
     let roles = |n| log.house.persons[&person(n)].roles.clone();

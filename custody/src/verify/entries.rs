@@ -16,6 +16,7 @@ use crate::{
         approval::Policy,
         decide::{self, Context},
         refusal::Refusal,
+        scope::Rule,
     },
     id::{CommandId, RequestId},
     json,
@@ -24,23 +25,56 @@ use crate::{
     time::{Span, Time},
 };
 
-/// Rules whose no means nothing here: they compare with the moment of receipt, or need what
-/// opens a commitment.
+/// Rules whose no means nothing here: they compare with the moment of receipt.
 const NOT_ASKED: &[&str] = &[
     "agent.invite-expired",
     "approval.expired",
     "approval.too-long",
     "approval.twice",
     "order.received-in-future",
-    "release.copies-forbidden",
 ];
 
-/// Every place is taken to be `/`: rules about places pass, all others are asked.
-struct Anywhere;
+/// Stands in for what opens the commitments, which no log holds: every value is guessed so that
+/// the rules about places pass and all others are asked.
+struct Guess {
+    /// Every value is its own place, so that no two overlap; else every value is `/`.
+    apart: bool,
+    /// Values that stay closed.
+    closed: Vec<Commitment>,
+}
 
-impl Openings for Anywhere {
-    fn open(&self, _: &Commitment) -> Option<Vec<u8>> {
-        Some(b"/".to_vec())
+impl Guess {
+    fn of(house: &House, body: &Body) -> Self {
+        let apart = matches!(
+            body,
+            Body::RequestMake(_) | Body::RequestExecuted(_) | Body::ReleaseDelivered(_)
+        );
+        let order = match body {
+            Body::HoldPlace(place) => house.orders.get(&place.order),
+            _ => None,
+        };
+        // What an order leaves out would else leave out everything.
+        let left_out = order.map(|order| {
+            let scope = order.served.scope.iter();
+            scope
+                .filter(|item| item.rule == Rule::Exclude)
+                .filter_map(|item| item.value)
+                .collect()
+        });
+        Self {
+            apart,
+            closed: left_out.unwrap_or_default(),
+        }
+    }
+}
+
+impl Openings for Guess {
+    fn open(&self, commitment: &Commitment) -> Option<Vec<u8>> {
+        let open = !self.closed.contains(commitment);
+        open.then(|| match self.apart {
+            true => format!("/{commitment}").into_bytes(),
+            false => b"/".to_vec(),
+        })
     }
 }
 
@@ -248,11 +282,12 @@ impl EntryAudit {
             }
             _ => statement.time,
         };
+        let guess = Guess::of(&self.house, &statement.body);
         let context = Context {
             received,
             leaf: entry.leaf_hash(),
             entry: entry.digest(),
-            openings: &Anywhere,
+            openings: &guess,
         };
         let agent = matches!(statement.author, Author::Agent(_));
         let stands = match decide::decide(&self.house, statement.clone(), &context) {

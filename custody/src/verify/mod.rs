@@ -22,8 +22,8 @@
 //!   invitations that ran out before use, approvals that were already over or too long when they
 //!   came in, orders dated in the future. A request's notice is told by claimed times, as a note.
 //! * Rules that need what opens a commitment, which may be erased: whether a path is plain, lies
-//!   in an order's scope, or overlaps another hold that forbids copies. Every place is taken to
-//!   be `/`, so that all other rules of the same statement are asked.
+//!   in an order's scope or in what it leaves out, or overlaps another hold that forbids copies.
+//!   That the order of the released target itself allows copies is checked.
 //! * The bodies of `sealed` statements and of kinds or versions that this build does not know:
 //!   they are reported as not understood and the log is never called valid.
 

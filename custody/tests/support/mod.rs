@@ -1,9 +1,12 @@
 //! A real log, small or large: keys, statements that the law accepts, tiles, proofs, receipts.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
-use std::{collections::BTreeMap, path::Path};
+mod manifest;
+mod published;
+mod story;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use std::collections::BTreeMap;
+
 use custody::{
     commit::{Commitment, Opening},
     digest::Digest,
@@ -12,7 +15,6 @@ use custody::{
         act::{Act, Rows},
         apply::apply,
         approval::{Policies, Policy},
-        claim::Matched,
         decide::{Context, decide},
         hold::Target,
         order::{Copies, NewOrder},
@@ -24,23 +26,18 @@ use custody::{
     id::*,
     ledger::{
         chain::{self, ChainHead},
-        checkpoint::Checkpoint,
         entry::Entry,
         note::{self, NoteKey, VerifierKey},
-        proof::LogProof,
-        tile::{self, WIDTH},
-        tree::{self, MemoryTree, Nodes as _},
-    },
-    manifest::{
-        file::Writer,
-        leaf::{self, SnapshotKey},
-        row::{Kind, Row, Status},
+        tree::{self, MemoryTree},
     },
     sign::{SecretKey, Signer as _},
     statement::*,
     time::{Span, Time},
-    verify::receipt::{FORMAT, ProvedEntry, Receipt, ShownOpening},
 };
+
+pub use manifest::Manifest;
+#[allow(unused_imports)]
+pub use published::write;
 
 pub const ORIGIN: &str = "log.example/1";
 
@@ -61,6 +58,8 @@ pub struct Log {
     pub seen: Option<Seen>,
     pub head: ChainHead,
     pub now: Time,
+    /// Whether the order lets copies leave.
+    pub copies: Copies,
     next: u64,
 }
 
@@ -91,6 +90,12 @@ pub fn claim() -> ClaimId {
 pub fn request() -> RequestId {
     id!(RequestId, 54)
 }
+pub fn item(n: u8) -> ItemId {
+    id!(ItemId, n)
+}
+pub fn subject(n: u8) -> SubjectId {
+    id!(SubjectId, n)
+}
 pub fn release() -> ReleaseId {
     id!(ReleaseId, 55)
 }
@@ -107,6 +112,7 @@ impl Log {
             seen: None,
             head: ChainHead::start(0),
             now: "2026-03-02T09:00:00Z".parse().unwrap(),
+            copies: Copies::Permitted,
             next: 1000,
         }
     }
@@ -278,14 +284,15 @@ impl Log {
             self.commit("path", "/srv/data"),
             self.commit("path", "/srv/data/alice"),
         );
-        let item = id!(ItemId, 60);
+        let out = self.commit("path", "/srv/data/alice/private");
+        let (item, copies) = (id!(ItemId, 60), self.copies);
         self.person(
             2,
             Body::OrderAdd(NewOrder {
                 order: id!(OrderId, 61),
                 regime: "us-2703f".into(),
                 holding: Holding::Freeze,
-                copies: Copies::Permitted,
+                copies,
                 issued: self.now,
                 received: self.now,
                 zone_minutes: 0,
@@ -294,13 +301,22 @@ impl Log {
                 authority,
                 reference,
                 document: None,
-                scope: vec![ScopeItem {
-                    item,
-                    rule: Rule::Include,
-                    selector: Selector::Path,
-                    agent: Some(agent()),
-                    value: Some(scope),
-                }],
+                scope: vec![
+                    ScopeItem {
+                        item,
+                        rule: Rule::Include,
+                        selector: Selector::Path,
+                        agent: Some(agent()),
+                        value: Some(scope),
+                    },
+                    ScopeItem {
+                        item: id!(ItemId, 65),
+                        rule: Rule::Exclude,
+                        selector: Selector::Path,
+                        agent: None,
+                        value: Some(out),
+                    },
+                ],
             }),
         );
         self.person(
@@ -365,229 +381,6 @@ impl Log {
         assert_eq!(log.size(), size);
         log
     }
-
-    /// Takes and seals a snapshot with this manifest.
-    pub fn sealed(&mut self, manifest: &Manifest) -> u64 {
-        let wish = SnapshotWish {
-            snapshot: snapshot(),
-            target: target(),
-        };
-        self.person(
-            5,
-            Body::SnapshotTake(SnapshotTake {
-                snapshots: vec![wish],
-            }),
-        );
-        let key = self.commit("salt-key", manifest.key.secret_bytes().to_vec());
-        let bytes = manifest
-            .rows
-            .iter()
-            .filter(|r| r.sha256.is_some())
-            .map(|r| r.size)
-            .sum();
-        let index = self.agent(Body::SnapshotSealed(SnapshotSealed {
-            snapshot: snapshot(),
-            root: manifest.root,
-            rows: manifest.rows.len() as u64,
-            bytes,
-            unreadable: 0,
-            manifest: Digest::of(&manifest.file),
-            manifest_bytes: manifest.file.len() as u64,
-            key,
-            mechanism: "immutable-flag".into(),
-            tool: "test 1".into(),
-            began: self.now,
-            ended: self.now,
-        }));
-        let root = manifest.root;
-        self.coordinator(Body::SnapshotReceived(SnapshotReceived {
-            snapshot: snapshot(),
-            root,
-        }));
-        index
-    }
-
-    /// Files a claim for the rows, matches it, asks for the release.
-    pub fn asked(&mut self, recipient: &str, rows: Ranges) -> u64 {
-        let (recipient, value) = (
-            self.commit("recipient", recipient),
-            self.commit("account", "alice"),
-        );
-        self.person(
-            6,
-            Body::ClaimFile(ClaimFile {
-                claim: claim(),
-                subject: id!(SubjectId, 63),
-                recipient,
-                items: vec![ClaimItem {
-                    item: id!(ItemId, 64),
-                    selector: Selector::Account,
-                    agent: None,
-                    value,
-                }],
-                sworn: true,
-            }),
-        );
-        self.coordinator(Body::ClaimMatched(Matched {
-            claim: claim(),
-            snapshot: snapshot(),
-            rows: rows.clone(),
-            bytes: 30,
-            excluded: 0,
-            lists: 0,
-        }));
-        self.publish();
-        self.person(
-            6,
-            Body::RequestMake(RequestMake {
-                request: request(),
-                act: act(rows),
-            }),
-        )
-    }
-
-    pub fn vote(&mut self, asked: u64) -> Body {
-        let Body::RequestMake(ask) = self.body(asked) else {
-            panic!()
-        };
-        Body::Approve(Approve {
-            request: ask.request,
-            entry: tree::leaf_hash(&self.entries[asked as usize]),
-            act: ask.act,
-            expires: self.now + Span::days(2),
-        })
-    }
-
-    pub fn body(&self, index: u64) -> Body {
-        let entry = Entry::parse(&self.entries[index as usize]).unwrap();
-        entry.statement().unwrap().body
-    }
-
-    pub fn execute(&mut self) -> u64 {
-        let checkpoint = self.size();
-        self.publish();
-        let request = request();
-        self.coordinator(Body::RequestExecuted(RequestExecuted {
-            request,
-            checkpoint,
-        }))
-    }
-
-    pub fn packed(&mut self, parcel: &[u8], files: u64) {
-        let release = release();
-        self.agent(Body::ReleasePacked(ReleasePacked {
-            release,
-            parcel: Digest::of(parcel),
-            bytes: parcel.len() as u64,
-            files,
-        }));
-        self.coordinator(Body::ReleaseSpooled(ReleaseSpooled { release }));
-        let to = person(6);
-        self.coordinator(Body::ReleaseDelivered(ReleaseDelivered { release, to }));
-    }
-
-    /// A whole case, from the first entry to the delivery.
-    pub fn story(manifest: &Manifest, recipient: &str, parcel: &[u8]) -> Self {
-        let mut log = Self::empty();
-        log.held();
-        log.sealed(manifest);
-        let rows = manifest.released();
-        let count = rows.count();
-        let asked = log.asked(recipient, rows);
-        for voter in [7, 8] {
-            let vote = log.vote(asked);
-            log.person(voter, vote);
-        }
-        log.execute();
-        log.packed(parcel, count);
-        log
-    }
-
-    pub fn checkpoint_at(&self, size: u64) -> String {
-        let root = self.tree.root(size).unwrap();
-        let checkpoint = Checkpoint {
-            origin: ORIGIN.into(),
-            size,
-            root,
-        };
-        checkpoint.sign(&self.key).to_string()
-    }
-
-    pub fn proof_of(&self, index: u64) -> String {
-        let proof = LogProof {
-            index,
-            hashes: tree::inclusion_proof(&self.tree, index, self.size()).unwrap(),
-            checkpoint: self.checkpoint_at(self.size()),
-        };
-        proof.to_string()
-    }
-
-    /// The files of a log of all entries.
-    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        let size = self.size();
-        let mut files = BTreeMap::new();
-        files.insert(
-            "checkpoint".to_owned(),
-            self.checkpoint_at(size).into_bytes(),
-        );
-        for tile in tile::all(size) {
-            let begin = tile.index * WIDTH;
-            let hashes = (begin..begin + tile.width)
-                .flat_map(|index| *self.tree.node(tile.level * 8, index).unwrap().as_bytes());
-            files.insert(tile.path(), hashes.collect());
-            if tile.level == 0 {
-                let mut bundle = Vec::new();
-                for entry in &self.entries[begin as usize..(begin + tile.width) as usize] {
-                    tile::put_entry(&mut bundle, entry).unwrap();
-                }
-                files.insert(tile.bundle_path(), bundle);
-            }
-        }
-        files
-    }
-
-    pub fn receipt(&self) -> Receipt {
-        let wanted = |kind: &str| {
-            kind.starts_with("release.")
-                || kind.starts_with("request.")
-                || matches!(
-                    kind,
-                    "log.opened"
-                        | "person.add"
-                        | "agent.enrolled"
-                        | "snapshot.sealed"
-                        | "snapshot.received"
-                        | "claim.file"
-                        | "claim.matched"
-                )
-        };
-        let recipient = (0..self.size()).find_map(|index| match self.body(index) {
-            Body::ClaimFile(filed) => Some(filed.recipient),
-            _ => None,
-        });
-        let opening = &self.opened[&recipient.unwrap()];
-        Receipt {
-            format: FORMAT.into(),
-            release: release(),
-            origin: ORIGIN.into(),
-            vkey: self.vkey().to_string(),
-            checkpoint: self.checkpoint_at(self.size()),
-            entries: (0..self.size())
-                .filter(|index| wanted(self.body(*index).kind()))
-                .map(|index| ProvedEntry {
-                    index,
-                    entry: String::from_utf8(self.entries[index as usize].clone()).unwrap(),
-                    proof: self.proof_of(index),
-                })
-                .collect(),
-            openings: vec![ShownOpening {
-                commitment: recipient.unwrap(),
-                field: opening.field.clone(),
-                r: Digest::from_bytes(opening.r),
-                value: STANDARD.encode(&opening.value),
-            }],
-        }
-    }
 }
 
 pub fn act(files: Ranges) -> Act {
@@ -599,74 +392,5 @@ pub fn act(files: Ranges) -> Act {
         release: release(),
         claim: claim(),
         files: vec![rows],
-    }
-}
-
-/// Writes files below a folder.
-pub fn write(folder: &Path, files: &BTreeMap<String, Vec<u8>>) {
-    for (path, bytes) in files {
-        let path = folder.join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
-    }
-}
-
-/// A manifest over files in memory.
-pub struct Manifest {
-    pub key: SnapshotKey,
-    pub rows: Vec<Row>,
-    pub contents: Vec<Vec<u8>>,
-    pub file: Vec<u8>,
-    pub root: Digest,
-}
-
-impl Manifest {
-    /// Row 0 is the folder itself; files follow.
-    pub fn of(files: &[(&str, &[u8])]) -> Self {
-        let key = SnapshotKey::from_random([9; 32]);
-        let plain = |index, path: &[u8]| Row {
-            mode: 0o644,
-            nlink: 1,
-            status: Status::Read,
-            reason: None,
-            ..Row::unknown(index, path.to_vec(), "")
-        };
-        let mut rows = vec![Row {
-            kind: Kind::Folder,
-            mode: 0o755,
-            ..plain(0, b".")
-        }];
-        let mut contents = vec![Vec::new()];
-        for (index, (path, content)) in (1..).zip(files) {
-            rows.push(Row {
-                kind: Kind::File,
-                size: content.len() as u64,
-                sha256: Some(Digest::of(content)),
-                ..plain(index, path.as_bytes())
-            });
-            contents.push(content.to_vec());
-        }
-        Self::from_rows(key, rows, contents)
-    }
-
-    pub fn from_rows(key: SnapshotKey, rows: Vec<Row>, contents: Vec<Vec<u8>>) -> Self {
-        let mut writer = Writer::new(Vec::new(), &[]).unwrap();
-        for row in &rows {
-            let leaf = leaf::leaf_hash(row, &key.salt_row(row.index));
-            writer.push(row.clone(), leaf).unwrap();
-        }
-        let (file, _, root) = writer.finish().unwrap();
-        Self {
-            key,
-            rows,
-            contents,
-            file,
-            root,
-        }
-    }
-
-    /// All rows but the folder itself.
-    pub fn released(&self) -> Ranges {
-        Ranges::from_unsorted(vec![(1, self.rows.len() as u64)])
     }
 }
