@@ -57,8 +57,6 @@ fn case() -> Case {
     };
     put("server/log.vkey", vkey.as_bytes());
     put("trusted.vkey", vkey.as_bytes());
-    let profile = format!("server = \"https://x\"\nvkey = \"{}\"\n", log.vkey());
-    put("people/auditor/profiles/default.toml", profile.as_bytes());
     put("server/manifests/s.parquet", &manifest.file);
     put("released/alice.tar.age", &parcel);
     put(
@@ -155,14 +153,13 @@ fn whole_things_are_valid_under_a_key_from_outside_and_unanchored_without() {
 }
 
 #[test]
-fn a_demo_is_verified_whole_under_the_key_that_the_auditor_pinned() {
+fn a_demo_is_verified_whole_and_no_key_inside_its_folder_anchors_it() {
     let case = case();
-    let (exit, report) = verify(&[text(case.folder.path())]);
+    let key = case.vkey();
+    let (exit, report) = verify(&[text(case.folder.path()), "--vkey", &key]);
     assert_eq!(exit, 0, "{report}");
-    assert!(report["anchor"].as_str().unwrap().contains("auditor"));
     assert_eq!(report["facts"]["manifests_verified"], 1);
-    // Without his profile the key beside the log anchors nothing.
-    fs::remove_dir_all(case.at("people")).unwrap();
+    assert_eq!(report["facts"]["parcels_verified"], 1);
     assert_eq!(verify(&[text(case.folder.path())]).0, 5);
 }
 
@@ -197,6 +194,8 @@ fn damages(bytes: &[u8]) -> Vec<Option<Vec<u8>>> {
 fn whatever_is_done_to_any_file_of_a_demo_it_does_not_verify_and_is_named() {
     let case = case();
     let mut checks = 0;
+    let key = case.vkey();
+    let look = || verify(&[text(case.folder.path()), "--vkey", &key]);
     let files = [
         ("server/log/checkpoint", "checkpoint"),
         ("server/manifests/s.parquet", "s.parquet"),
@@ -213,7 +212,7 @@ fn whatever_is_done_to_any_file_of_a_demo_it_does_not_verify_and_is_named() {
                 Some(bytes) => fs::write(&path, bytes).unwrap(),
                 None => fs::remove_file(&path).unwrap(),
             }
-            let (exit, report) = verify(&[text(case.folder.path())]);
+            let (exit, report) = look();
             let gone_key = named == "vkey" && damage.is_none();
             assert_eq!(
                 exit,
@@ -233,7 +232,7 @@ fn whatever_is_done_to_any_file_of_a_demo_it_does_not_verify_and_is_named() {
         fs::write(&path, &before).unwrap();
     }
     assert_eq!(checks, files.len() * 7);
-    assert_eq!(verify(&[text(case.folder.path())]).0, 0);
+    assert_eq!(look().0, 0);
 }
 
 #[test]

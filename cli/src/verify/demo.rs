@@ -1,16 +1,12 @@
 //! Verifying a demo's folder: the log, every manifest, and every release with its parcel.
 //!
-//! The key comes from the auditor's own profile, where it was pinned when he logged in, and not
-//! from the coordinator's folder. In a demo both lie on one machine, and the report says so.
+//! Whatever lies in the folder may have been changed together with the log, the people's own
+//! copies of its key too: without a key or checkpoint that is brought, nothing is anchored.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use custody::{
     id::SnapshotId,
-    ledger::note::VerifierKey,
     verify::report::{Findings, Level},
 };
 use serde::Deserialize;
@@ -68,27 +64,17 @@ pub(super) fn verify(dir: &Path, brought: &Brought) -> Result<Report, Trouble> {
         }
     };
     let beside = key_beside(&dir.join(&summary.vkey), &mut report.findings);
-    let pinned = pinned(&dir.join("people/auditor"));
-    if let (Some(pinned), Some(beside)) = (&pinned, &beside)
-        && pinned != beside
+    if let (Some(brought), Some(beside)) = (&brought.key, &beside)
+        && brought != beside
     {
-        let what = "It is not the key that the auditor pinned when he logged in";
-        report
-            .findings
-            .broken("vkey.other", summary.vkey.display().to_string(), what);
+        let place = summary.vkey.display().to_string();
+        let what = "It is not the key that was brought";
+        report.findings.broken("vkey.other", place, what);
     }
-    let outside = brought.key.as_ref().or(pinned.as_ref());
-    let key = outside.or(beside.as_ref());
-    let audited = log::run(&dir.join(&summary.log), key, outside.is_some(), brought);
+    let key = brought.key.as_ref().or(beside.as_ref());
+    let audited = log::run(&dir.join(&summary.log), key, brought.key.is_some(), brought);
     log::conclude(&audited, &mut report);
-    report.anchor = match (&brought.key, &pinned) {
-        (None, Some(_)) if audited.anchor.is_some() => Some(
-            "the log's key as the auditor pinned it in his own profile at log-in (in a demo that \
-             lies on the same machine; elsewhere bring your own)"
-                .to_owned(),
-        ),
-        _ => log::anchor(&audited),
-    };
+    report.anchor = log::anchor(&audited);
     for shot in &summary.snapshots {
         let mut findings = Findings::default();
         check_manifest(dir, shot, &audited, brought.quiet, &mut findings);
@@ -115,28 +101,6 @@ pub(super) fn verify(dir: &Path, brought: &Brought) -> Result<Report, Trouble> {
     report.fact("manifests_verified", summary.snapshots.len());
     report.fact("parcels_verified", summary.releases.len());
     Ok(report)
-}
-
-/// The key that the auditor's profiles pin, when they agree on one.
-fn pinned(home: &Path) -> Option<VerifierKey> {
-    #[derive(Deserialize)]
-    struct Profile {
-        vkey: String,
-    }
-    let mut keys: Vec<VerifierKey> = Vec::new();
-    for folder in [
-        home.join("profiles"),
-        home.join("holdfast/profiles"),
-        home.join(".config/holdfast/profiles"),
-    ] {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let text = fs::read_to_string(entry.path()).unwrap_or_default();
-            let profile: Option<Profile> = toml::from_str(&text).ok();
-            keys.extend(profile.and_then(|p| VerifierKey::parse(p.vkey.trim()).ok()));
-        }
-    }
-    keys.dedup();
-    <[VerifierKey; 1]>::try_from(keys).ok().map(|[key]| key)
 }
 
 fn check_manifest(
