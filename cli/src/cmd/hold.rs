@@ -399,7 +399,7 @@ async fn check(global: &Global, hold: Option<String>) -> Outcome {
         }
         for finding in &checked.findings {
             let what = finding["what"].word();
-            screen.raw(&format!("finding at entry {}: {what}\n", finding["entry"]));
+            screen.raw(&format!("finding at entry {}: {what}\n", finding["index"]));
         }
         screen.raw(&format!(
             "{} held and proved.\n",
