@@ -3,8 +3,10 @@
 //! Columns: `index, path, kind, size, sha256, mtime_ns, ctime_ns, mode, uid, gid, nlink, inode,
 //! target, xattrs, holes, status, reason, leaf`. Everything but `index` and `leaf` may be
 //! absent, so that a row can be erased while the root still recomputes. `sha256` carries
-//! statistics and a Bloom filter. Rows are grouped by 32,768 at most: memory does not grow.
+//! statistics and a Bloom filter. Rows are grouped by 32,768 at most: memory does not grow, and a
+//! reader trusts no size that the file gives.
 
+mod hostile;
 mod read;
 mod write;
 

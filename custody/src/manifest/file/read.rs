@@ -1,6 +1,12 @@
 //! Reading a manifest in one pass, and checking it against the root that was signed.
+//!
+//! The file may come from a server that lies: whatever stands in it, reading ends with rows or
+//! an error, in bounded memory.
 
-use std::fs::File;
+use std::{
+    fs::File,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use parquet::{
     basic::Type,
@@ -9,7 +15,7 @@ use parquet::{
     file::reader::{FileReader, RowGroupReader, SerializedFileReader},
 };
 
-use super::{FORMAT, GROUP, ManifestError, SCHEMA, Stored};
+use super::{FORMAT, GROUP, ManifestError, SCHEMA, Stored, hostile};
 use crate::{
     digest::Digest,
     ledger::tree::Frontier,
@@ -19,9 +25,13 @@ use crate::{
     },
 };
 
+/// The most bytes of names, links, attributes and reasons in one row group.
+const GROUP_BYTES: usize = 32 << 20;
+
 /// Reads stored rows in order, a row group at a time.
 pub struct Reader {
     file: SerializedFileReader<File>,
+    raw: File,
     group: usize,
     rows: std::vec::IntoIter<Stored>,
 }
@@ -29,7 +39,10 @@ pub struct Reader {
 impl Reader {
     /// Opens a manifest and checks that it is one.
     pub fn open(file: File) -> Result<Self, ManifestError> {
-        let file = SerializedFileReader::new(file)?;
+        let failed = |error: std::io::Error| ManifestError::Parquet(error.to_string());
+        let raw = file.try_clone().map_err(failed)?;
+        hostile::check_footer(&raw)?;
+        let file = unbroken(|| Ok(SerializedFileReader::new(file)?))?;
         let about = file.metadata().file_metadata();
         let format = about.key_value_metadata().and_then(|notes| {
             notes
@@ -45,16 +58,17 @@ impl Reader {
         if about.schema() != &expected {
             return Err(ManifestError::Shape("its columns are others"));
         }
-        if file
-            .metadata()
-            .row_groups()
-            .iter()
-            .any(|group| usize::try_from(group.num_rows()).map_or(true, |count| count > GROUP))
+        let groups = file.metadata().row_groups().iter();
+        let counts = groups.map(|group| usize::try_from(group.num_rows()));
+        if counts
+            .into_iter()
+            .any(|rows| rows.map_or(true, |rows| rows > GROUP))
         {
             return Err(ManifestError::Shape("a row group is too large"));
         }
         Ok(Self {
             file,
+            raw,
             group: 0,
             rows: Vec::new().into_iter(),
         })
@@ -75,9 +89,10 @@ impl Reader {
         if self.group == self.file.num_row_groups() {
             return Ok(false);
         }
-        let group = self.file.get_row_group(self.group)?;
+        hostile::check_group(&self.raw, self.file.metadata().row_group(self.group))?;
+        let rows = unbroken(|| read_group(self.file.get_row_group(self.group)?.as_ref()))?;
         self.group += 1;
-        self.rows = read_group(group.as_ref())?.into_iter();
+        self.rows = rows.into_iter();
         Ok(true)
     }
 }
@@ -100,6 +115,12 @@ impl Iterator for Reader {
             }
         }
     }
+}
+
+/// Runs Parquet's reader, which panics at some broken files; that is an error as any other.
+fn unbroken<T>(read: impl FnOnce() -> Result<T, ManifestError>) -> Result<T, ManifestError> {
+    let broken = |_| ManifestError::Parquet("its pages are broken".to_owned());
+    catch_unwind(AssertUnwindSafe(read)).map_err(broken)?
 }
 
 /// The values of one column of a row group, `None` where absent.
@@ -185,7 +206,7 @@ fn read_group(group: &dyn RowGroupReader) -> Result<Vec<Stored>, ManifestError> 
     let mut leaf = columns.hashes()?;
 
     let absent = ManifestError::Shape("a row is half erased");
-    let mut rows = Vec::with_capacity(count);
+    let (mut rows, mut room) = (Vec::with_capacity(count), GROUP_BYTES);
     for _ in 0..count {
         let (Some(at), Some(hash)) = (index.next().flatten(), leaf.next().flatten()) else {
             return Err(absent);
@@ -204,12 +225,15 @@ fn read_group(group: &dyn RowGroupReader) -> Result<Vec<Stored>, ManifestError> 
         let mode = small(mode.next().flatten());
         let (uid, gid) = (small(uid.next().flatten()), small(gid.next().flatten()));
         let (nlink, inode) = (word(nlink.next().flatten()), word(inode.next().flatten()));
-        let (target, xattrs) = (
-            bytes(target.next().flatten()),
-            bytes(xattrs.next().flatten()),
-        );
+        let (target, xattrs) = (target.next().flatten(), xattrs.next().flatten());
         let holes = word(holes.next().flatten());
         let reason = reason.next().flatten();
+        // One long value may be named by every row.
+        let long = [&path, &target, &xattrs, &reason];
+        let length: usize = long.into_iter().flatten().map(ByteArray::len).sum();
+        room = room.checked_sub(length).ok_or(ManifestError::Shape(
+            "the names and attributes of a row group are too long",
+        ))?;
         let row = match (path, kind, status) {
             (Some(path), Some(kind), Some(status)) => Some(Row {
                 index: at,
@@ -225,8 +249,8 @@ fn read_group(group: &dyn RowGroupReader) -> Result<Vec<Stored>, ManifestError> 
                 gid,
                 nlink: nlink.cast_unsigned(),
                 inode: inode.cast_unsigned(),
-                target,
-                xattrs,
+                target: bytes(target),
+                xattrs: bytes(xattrs),
                 holes: holes.cast_unsigned(),
                 status: Status::from_word(status.data())
                     .ok_or(ManifestError::Shape("a status is not understood"))?,
@@ -289,7 +313,8 @@ pub fn check(
                     return Err(ManifestError::Leaf(at));
                 }
                 found.unreadable += u64::from(row.status == Status::Unreadable);
-                found.bytes += row.sha256.map_or(0, |_| row.size);
+                let size = row.sha256.map_or(0, |_| row.size);
+                found.bytes = found.bytes.saturating_add(size);
             }
         }
         frontier.push(stored.leaf);

@@ -18,7 +18,7 @@ use parquet::{
 use super::{FORMAT, GROUP, ManifestError, SCHEMA};
 use crate::{digest::Digest, ledger::tree::Frontier, manifest::row::Row};
 
-/// The most bytes of names and attributes that one row group gathers before it is written.
+/// The most bytes of names, links and attributes that one row group gathers before it is written.
 const GROUP_BYTES: usize = 8 << 20;
 
 /// Writes rows in order and sums up their tree.
@@ -73,7 +73,8 @@ impl<W: Write + Send> Writer<W> {
             });
         }
         self.frontier.push(leaf);
-        self.group_bytes += row.path.len() + row.xattrs.as_ref().map_or(0, Vec::len);
+        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        self.group_bytes += row.path.len() + length(&row.target) + length(&row.xattrs);
         self.group.push((row, leaf));
         if self.group.len() >= GROUP || self.group_bytes >= GROUP_BYTES {
             self.flush()?;
