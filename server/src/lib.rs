@@ -7,6 +7,7 @@
 pub mod app;
 pub mod clock;
 pub mod config;
+pub mod crowd;
 pub mod desk;
 pub mod evidence;
 pub mod files;

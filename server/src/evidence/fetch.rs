@@ -8,12 +8,12 @@ use std::{
 };
 
 use proto::v1::Chunk;
-use tokio::{
-    sync::mpsc::Sender,
-    task::{JoinError, spawn_blocking},
-};
+use tokio::task::{JoinError, spawn_blocking};
 
-use crate::rpc::status::{No, invalid};
+use crate::rpc::{
+    status::{No, invalid},
+    stream::Sink,
+};
 
 fn past_the_end(offset: u64, total: u64) -> No {
     invalid(
@@ -25,9 +25,9 @@ fn past_the_end(offset: u64, total: u64) -> No {
 
 /// Sends a file from an offset. The first chunk, which may be empty, says how long it is. No
 /// thread waits for a slow reader.
-pub async fn file(path: PathBuf, offset: u64, sink: &Sender<Result<Chunk, No>>) {
+pub(crate) async fn file(path: PathBuf, offset: u64, sink: &Sink<Chunk>) {
     if let Err(no) = send(path, offset, sink).await {
-        drop(sink.send(Err(no)).await);
+        let _ = sink.send(Err(no)).await;
     }
 }
 
@@ -60,7 +60,7 @@ fn ended<T>(result: Result<T, JoinError>) -> Result<T, No> {
     result.map_err(|error| No::Failed(format!("Reading ended early: {error}. Try again")))
 }
 
-async fn send(path: PathBuf, mut offset: u64, sink: &Sender<Result<Chunk, No>>) -> Result<(), No> {
+async fn send(path: PathBuf, mut offset: u64, sink: &Sink<Chunk>) -> Result<(), No> {
     let (file, total) = ended(spawn_blocking(move || open(&path, offset)).await)??;
     let (file, mut first) = (Arc::new(file), true);
     loop {
@@ -84,14 +84,15 @@ async fn send(path: PathBuf, mut offset: u64, sink: &Sender<Result<Chunk, No>>) 
 }
 
 /// Sends a text whole.
-pub async fn text(text: String, offset: u64, sink: &Sender<Result<Chunk, No>>) {
+pub(crate) async fn text(text: String, offset: u64, sink: &Sink<Chunk>) {
     if offset != 0 {
         let no = invalid(
             "fetch.offset",
             "A receipt is made for each reader and cannot be resumed",
             "Fetch it from the start",
         );
-        return drop(sink.send(Err(no)).await);
+        let _ = sink.send(Err(no)).await;
+        return;
     }
     let bytes = tonic::codegen::Bytes::from(text);
     let total = bytes.len() as u64;

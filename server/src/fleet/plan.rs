@@ -4,7 +4,10 @@
 //! A server that is offline is assumed to have what it may have: in doubt a hold is asked for,
 //! and the server itself says later when there is nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use custody::{
     digest::Digest,
@@ -21,7 +24,10 @@ use super::inventory::Known;
 use crate::{
     app::Coordinator,
     evidence::places,
-    rpc::status::{self, No},
+    rpc::{
+        status::{self, No},
+        stream::Seat,
+    },
 };
 
 /// A place on a server.
@@ -97,9 +103,13 @@ impl Material {
 }
 
 /// Plans a hold under an order.
-pub async fn plan(coordinator: &Coordinator, order: &OrderId) -> Result<PlanHoldResponse, No> {
+pub(crate) async fn plan(
+    coordinator: &Coordinator,
+    order: &OrderId,
+    seat: &Arc<Seat>,
+) -> Result<PlanHoldResponse, No> {
     let material = gather(coordinator, order)?;
-    let hashes = by_hash(coordinator, &material).await?;
+    let hashes = by_hash(coordinator, &material, seat).await?;
     let excluded = exclusions(&material, &hashes);
     let (mut targets, mut unresolved) = (Vec::new(), Vec::new());
     let mut seen = BTreeSet::new();
@@ -286,6 +296,7 @@ fn exclusions(material: &Material, hashes: &BTreeMap<Digest, Vec<Place>>) -> Vec
 async fn by_hash(
     coordinator: &Coordinator,
     material: &Material,
+    seat: &Arc<Seat>,
 ) -> Result<BTreeMap<Digest, Vec<Place>>, No> {
     let wanted = material
         .items
@@ -304,7 +315,13 @@ async fn by_hash(
             target.clone(),
             wanted.clone(),
         );
-        let hits = spawn_blocking(move || places(&path, &target, &wanted)).await;
+        // A reading goes on when who asked has left: his place stays taken as long.
+        let seat = Arc::clone(seat);
+        let hits = spawn_blocking(move || {
+            let _seat = seat;
+            places(&path, &target, &wanted)
+        });
+        let hits = hits.await;
         let hits = hits.ok().and_then(Result::ok).ok_or_else(|| {
             No::Breach(format!(
                 "The manifest of {snapshot} cannot be read. Check the coordinator's disk"

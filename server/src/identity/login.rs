@@ -17,7 +17,7 @@ use custody::{
 };
 use subtle::ConstantTimeEq as _;
 
-use crate::{clock, rpc::status::No};
+use crate::{clock, crowd::Crowd, rpc::status::No};
 
 /// How long a challenge is good for.
 const CHALLENGE: Span = Span::seconds(60);
@@ -48,6 +48,15 @@ impl Caller {
     pub fn has_any(&self, roles: &[Role]) -> bool {
         self.roles.iter().any(|role| roles.contains(role))
     }
+
+    /// Refuses to go on with a caller whose log-in is over, or who was retired.
+    pub fn is_still(&self, house: &House, now: Time) -> Result<(), No> {
+        let known = house.persons.get(&self.person);
+        match now < self.expires && known.is_some_and(|person| !person.retired) {
+            true => Ok(()),
+            false => Err(No::Unauthenticated(NOT_LOGGED_IN.into())),
+        }
+    }
 }
 
 struct Session {
@@ -62,6 +71,8 @@ pub struct Sessions {
     challenges: Mutex<VecDeque<([u8; 32], Time)>>,
     /// By the token's SHA-256.
     tokens: Mutex<HashMap<Digest, Session>>,
+    /// Who is being answered at length.
+    pub seats: Crowd<PersonId>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

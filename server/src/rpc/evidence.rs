@@ -43,7 +43,7 @@ impl EvidenceService {
     async fn open(&self, request: Request<FetchRequest>) -> Result<Answer<Chunk>, No> {
         let caller = caller::person(&self.0, &request)?;
         let FetchRequest { kind, id, offset } = request.into_inner();
-        let (sink, answer) = answer(&self.0, AHEAD);
+        let (sink, answer) = answer(&self.0, &caller, AHEAD)?;
         let path = match EvidenceKind::try_from(kind) {
             Ok(EvidenceKind::Manifest) => {
                 caller::check(&self.0, &caller, Read::Manifest, "fetching a manifest").await?;

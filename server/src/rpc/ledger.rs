@@ -15,8 +15,10 @@ use super::{
 };
 use crate::{app::Coordinator, desk::StoredEntry};
 
-/// Entries read at a time: at most 16 MiB in memory.
-const PAGE: u64 = 256;
+/// Entries read at a time: at most 4 MiB in memory.
+const PAGE: u64 = 64;
+/// Entries read ahead of the reader.
+const AHEAD: usize = 16;
 
 /// The service.
 pub struct LedgerService(pub Arc<Coordinator>);
@@ -68,9 +70,9 @@ impl Ledger for LedgerService {
         &self,
         request: Request<ListEntriesRequest>,
     ) -> Result<Response<Self::ListEntriesStream>, Status> {
-        caller::person(&self.0, &request)?;
+        let caller = caller::person(&self.0, &request)?;
         let ListEntriesRequest { first, count } = request.into_inner();
-        let (sink, answer) = answer(&self.0, 64);
+        let (sink, answer) = answer(&self.0, &caller, AHEAD)?;
         let desk = self.0.desk.clone();
         tokio::spawn(async move {
             let end = first.saturating_add(count);

@@ -13,7 +13,7 @@ mod ledger;
 mod opened;
 mod records;
 mod session;
-mod stream;
+pub(crate) mod stream;
 
 pub use desk::DeskService;
 pub use enrolment::EnrolmentService;

@@ -19,7 +19,7 @@ use super::{
     may::Read,
     opened,
     status::{self, No, invalid, refuse},
-    stream::{Answer, Sink, answer},
+    stream::{Answer, Sink, answer, seat},
 };
 use crate::{app::Coordinator, evidence::matches, fleet::plan, identity::login::Caller};
 
@@ -184,7 +184,7 @@ impl Records for RecordsService {
     ) -> Result<Response<Self::ListStream>, Status> {
         let caller = caller::person(&self.0, &request)?;
         let kind = kind_of(&request.into_inner().kind)?;
-        let (sink, answer) = answer(&self.0, 64);
+        let (sink, answer) = answer(&self.0, &caller, 64)?;
         let service = Self(Arc::clone(&self.0));
         tokio::spawn(service.list_to(caller, kind, sink));
         Ok(Response::new(answer))
@@ -213,7 +213,8 @@ impl Records for RecordsService {
             let house = self.0.desk.house();
             whole(&house, "orders", &request.into_inner().order)?
         };
-        let planned = plan::plan(&self.0, &status::id(&order)?).await?;
+        let seat = Arc::new(seat(&self.0, &caller)?);
+        let planned = plan::plan(&self.0, &status::id(&order)?, &seat).await?;
         Ok(Response::new(planned))
     }
 
@@ -236,9 +237,9 @@ impl Records for RecordsService {
             let claim: ClaimId = status::id(&id)?;
             (claim, matches::parts(&house, &openings, &claim)?)
         };
-        let (sink, answer) = answer(&self.0, 256);
+        let (sink, answer) = answer(&self.0, &caller, 64)?;
         let coordinator = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || matches::list(&coordinator, &claim, parts, &sink));
+        tokio::spawn(async move { matches::list(&coordinator, &claim, parts, &sink).await });
         Ok(Response::new(answer))
     }
 }
