@@ -131,6 +131,8 @@ impl From<tonic::Status> for Trouble {
                 "The coordinator did not answer in time. Try again; what was sent twice is done \
                  once.",
             ),
+            // Whole sentences are the coordinator's own, with their next step.
+            _ if said.ends_with('.') => Self::failed(rule.unwrap_or("coordinator"), said),
             _ => Self::failed(
                 rule.unwrap_or("coordinator"),
                 format!(
