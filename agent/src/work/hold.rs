@@ -30,6 +30,12 @@ fn on_its_way(context: &Context) -> bool {
     context.book.known(|known| known.queued() > 0)
 }
 
+/// Whether a hold is still as it was proved: then nothing is done, or said, a second time.
+fn stands(context: &Context, target: TargetId, gauge: &Gauge) -> bool {
+    let checked = context.keeper.check(target, &gauge.hold);
+    checked.is_ok_and(|found| found.is_empty())
+}
+
 /// Raises a hold and proves it.
 pub(super) fn raise(
     context: &Context,
@@ -40,7 +46,7 @@ pub(super) fn raise(
 ) -> Result<Done, Undone> {
     let before = known(context, target);
     let stage = before.as_ref().map(|known| known.stage);
-    if stage == Some(Stage::Verified) && on_its_way(context) {
+    if stage == Some(Stage::Verified) && (on_its_way(context) || stands(context, target, gauge)) {
         // It stands, and the coordinator asked before it could know.
         return Ok(Done::All);
     }
