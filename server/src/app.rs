@@ -91,7 +91,7 @@ impl App {
             matching: Matching::default(),
             deliveries: Deliveries::default(),
             landmarks: Landmarks::default(),
-            sessions: Sessions::default(),
+            sessions: Sessions::new()?,
             stop: CancellationToken::new(),
             authority,
             config,

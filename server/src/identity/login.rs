@@ -1,10 +1,11 @@
 //! Log-in: a person signs a challenge with an SSH key and gets a token for eight hours.
 //!
 //! Nothing here is written to disk: a restart logs everybody out. Of a token only its SHA-256
-//! is kept. A failure never says whether a key is known.
+//! is kept. A failure never says whether a key is known. A challenge is known again by its own
+//! authentication code, so that asking for many costs nothing here and pushes nobody's out.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -15,14 +16,14 @@ use custody::{
     sign::{Namespace, SshSig},
     time::{Span, Time},
 };
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
 use crate::{clock, crowd::Crowd, rpc::status::No};
 
 /// How long a challenge is good for.
 const CHALLENGE: Span = Span::seconds(60);
-/// Challenges kept at most; the oldest goes first, so nobody is locked out by a flood.
-const CHALLENGES: usize = 16_384;
 /// How long a token is good for.
 const TOKEN: Span = Span::hours(8);
 /// Tokens one person may hold at a time; the oldest goes first.
@@ -65,10 +66,12 @@ struct Session {
     expires: Time,
 }
 
-/// Challenges that were given out and tokens that are good.
-#[derive(Default)]
+/// Challenges that were used and tokens that are good.
 pub struct Sessions {
-    challenges: Mutex<VecDeque<([u8; 32], Time)>>,
+    /// Of this process alone: a challenge of an earlier one is not known again.
+    key: [u8; 32],
+    /// Challenges that a person of the house logged in with, until they are over.
+    used: Mutex<HashMap<Vec<u8>, Time>>,
     /// By the token's SHA-256.
     tokens: Mutex<HashMap<Digest, Session>>,
     /// Who is being answered at length.
@@ -93,28 +96,50 @@ pub enum Failed {
 }
 
 impl Sessions {
-    /// Gives out a challenge.
+    /// Nobody is logged in.
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            key: clock::random()?,
+            used: Mutex::default(),
+            tokens: Mutex::default(),
+            seats: Crowd::default(),
+        })
+    }
+
+    /// Gives out a challenge: its end, eight random bytes and their authentication code.
     pub fn challenge(&self, now: Time) -> anyhow::Result<[u8; 32]> {
-        let nonce = clock::random()?;
-        let mut challenges = locked(&self.challenges);
-        while challenges
-            .front()
-            .is_some_and(|(_, end)| *end <= now || challenges.len() >= CHALLENGES)
-        {
-            challenges.pop_front();
-        }
-        challenges.push_back((nonce, now + CHALLENGE));
+        let mut nonce = [0; 32];
+        nonce[..8].copy_from_slice(&(now + CHALLENGE).millis().to_be_bytes());
+        nonce[8..16].copy_from_slice(&clock::random::<8>()?);
+        let code = self.code(&nonce[..16]);
+        nonce[16..].copy_from_slice(&code);
         Ok(nonce)
     }
 
-    /// Uses up a challenge, whatever comes of it.
-    fn spend(&self, nonce: &[u8], now: Time) -> bool {
-        let mut challenges = locked(&self.challenges);
-        let at = challenges
-            .iter()
-            .position(|(known, _)| bool::from(known.as_slice().ct_eq(nonce)));
-        at.and_then(|at| challenges.remove(at))
-            .is_some_and(|(_, end)| now < end)
+    fn code(&self, said: &[u8]) -> [u8; 16] {
+        let mut code = [0; 16];
+        // HMAC takes a key of any length: it cannot fail.
+        if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) {
+            mac.update(b"holdfast/challenge/v1\0");
+            mac.update(said);
+            code.copy_from_slice(&mac.finalize().into_bytes()[..16]);
+        }
+        code
+    }
+
+    /// Whether a challenge was given out here less than a minute ago and not used; when it ends.
+    fn stands(&self, nonce: &[u8], now: Time) -> Option<Time> {
+        let (said, code) = nonce.split_at_checked(16)?;
+        let end = Time::from_millis(i64::from_be_bytes(*said.first_chunk()?));
+        let ours = bool::from(self.code(said).as_slice().ct_eq(code));
+        (ours && now < end && !locked(&self.used).contains_key(nonce)).then_some(end)
+    }
+
+    /// Uses a challenge up; `false` when somebody was faster.
+    fn spend(&self, nonce: &[u8], end: Time, now: Time) -> bool {
+        let mut used = locked(&self.used);
+        used.retain(|_, end| now < *end);
+        used.insert(nonce.to_vec(), end).is_none()
     }
 
     /// Trades a signed challenge for a token.
@@ -127,11 +152,11 @@ impl Sessions {
         now: Time,
     ) -> Result<(String, Caller), Failed> {
         let nobody = |why: String| Failed::Nobody(No::Unauthenticated(why));
-        if !self.spend(nonce, now) {
-            return Err(nobody(
-                "The challenge is unknown, used or older than a minute. Ask for a new one".into(),
-            ));
-        }
+        let over = || {
+            let why = "The challenge is unknown, used or older than a minute. Ask for a new one";
+            nobody(why.into())
+        };
+        let end = self.stands(nonce, now).ok_or_else(over)?;
         // The signature is verified before anybody is looked up: what it says about a bad one
         // depends on what was sent alone.
         let signature = SshSig::decode(signature)
@@ -144,6 +169,10 @@ impl Sessions {
         let Some(person) = person else {
             return Err(nobody(NOT_ACCEPTED.into()));
         };
+        // Only whom the house knows can have anything remembered here.
+        if !self.spend(nonce, end, now) {
+            return Err(over());
+        }
         if person.retired {
             let no = No::Unauthenticated(NOT_ACCEPTED.into());
             return Err(Failed::Person(person.id, no));
@@ -202,5 +231,60 @@ impl Sessions {
             roles: known.roles.clone(),
             expires,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use custody::sign::{SecretKey, Signer as _};
+
+    use super::*;
+
+    #[test]
+    fn a_flood_of_challenges_pushes_out_nobodys() {
+        let sessions = Sessions::new().unwrap();
+        let now = clock::now();
+        let ours = sessions.challenge(now).unwrap();
+        for _ in 0..50_000 {
+            sessions.challenge(now).unwrap();
+        }
+        assert!(sessions.stands(&ours, now).is_some());
+        assert!(locked(&sessions.used).is_empty());
+    }
+
+    #[test]
+    fn a_challenge_is_good_for_a_minute_once_and_only_where_it_was_given() {
+        let sessions = Sessions::new().unwrap();
+        let now = clock::now();
+        let nonce = sessions.challenge(now).unwrap();
+        assert!(sessions.stands(&nonce, now + Span::seconds(59)).is_some());
+        assert!(sessions.stands(&nonce, now + Span::seconds(60)).is_none());
+        assert!(Sessions::new().unwrap().stands(&nonce, now).is_none());
+        for at in 0..32 {
+            let mut other = nonce;
+            other[at] ^= 1;
+            assert!(sessions.stands(&other, now).is_none(), "{at}");
+        }
+        assert!(sessions.stands(&nonce[..31], now).is_none());
+        let end = sessions.stands(&nonce, now).unwrap();
+        assert!(sessions.spend(&nonce, end, now));
+        assert!(!sessions.spend(&nonce, end, now));
+        assert!(sessions.stands(&nonce, now).is_none());
+    }
+
+    #[test]
+    fn a_stranger_leaves_nothing_behind_however_often_he_tries() {
+        let sessions = Sessions::new().unwrap();
+        let (now, house) = (clock::now(), House::default());
+        let key = SecretKey::from_seed(&[1; 32]);
+        for _ in 0..20 {
+            let nonce = sessions.challenge(now).unwrap();
+            let text = message("log", &nonce);
+            let signature = key.sign(Namespace::Login, text.as_bytes()).unwrap();
+            let tried = sessions.login(&house, "log", &nonce, &signature.encode(), now);
+            assert!(matches!(tried, Err(Failed::Nobody(_))));
+        }
+        assert!(locked(&sessions.used).is_empty());
     }
 }
