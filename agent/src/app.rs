@@ -71,7 +71,7 @@ pub async fn run_until(
     let _lock = place.lock()?;
     settle_all(&place)?;
     let identity = Arc::new(Identity::load(&place)?);
-    let roots = canonical(&config.roots)?;
+    let roots = canonical(&config.roots);
     let (connection, connected) = watch::channel(None);
     let live = Arc::new(Live::default());
     let opened = {
@@ -152,7 +152,9 @@ fn open(
     let journal = Journal::open(&place.journal(), voice, SEGMENT)?;
     let book = Book::new(journal, Arc::new(machine))?;
     let keeper = Keeper::open(&place.holds(), roots.iter().map(RootConfig::root).collect());
-    let keeper = keeper.map_err(|error| Trouble::Failed(format!("{error}.")))?;
+    let mut keeper = keeper.map_err(|error| Trouble::Failed(format!("{error}.")))?;
+    // A root may contain the agent's own keys and journal: frozen with it, it could say no more.
+    keeper.leave_out(&place.0);
     Ok(Context {
         book,
         keeper,
@@ -163,28 +165,33 @@ fn open(
     })
 }
 
-/// The roots with their paths made plain, as the keeper and the inventory use them.
-fn canonical(roots: &[RootConfig]) -> Result<Vec<RootConfig>, Trouble> {
-    roots
-        .iter()
-        .map(|root| {
-            let path = root.path.canonicalize().map_err(|error| {
-                Trouble::Failed(format!(
-                    "Root {} cannot be opened: {error}. Mount it, or correct agent.toml.",
-                    root.path.display()
-                ))
-            })?;
-            let vault = root.vault.clone();
-            Ok(RootConfig {
-                vault: vault.map(|vault| match vault.strip_prefix(&root.path) {
-                    Ok(inside) => path.join(inside),
-                    Err(_) => vault,
-                }),
-                path,
-                accounts: root.accounts.clone(),
-            })
-        })
-        .collect()
+/// The roots with their paths made plain, as the keeper and the inventory use them. One that
+/// is not there (a disk that is not mounted) is left out: what the others hold needs the agent.
+fn canonical(roots: &[RootConfig]) -> Vec<RootConfig> {
+    let mut found = Vec::new();
+    for (number, root) in roots.iter().enumerate() {
+        let path = match root.path.canonicalize() {
+            Ok(path) => path,
+            Err(error) => {
+                tracing::error!(
+                    number,
+                    "a root of agent.toml cannot be opened ({error}); nothing in it can be held \
+                     or checked. Mount it, or correct agent.toml, then restart the agent"
+                );
+                continue;
+            }
+        };
+        let vault = root.vault.clone();
+        found.push(RootConfig {
+            vault: vault.map(|vault| match vault.strip_prefix(&root.path) {
+                Ok(inside) => path.join(inside),
+                Err(_) => vault,
+            }),
+            path,
+            accounts: root.accounts.clone(),
+        });
+    }
+    found
 }
 
 async fn blocking<T: Send + 'static>(

@@ -195,12 +195,12 @@ mod tests {
         };
         let vkey = key.verifier();
         assert_eq!(vkey.kind(), ED25519);
-        let seen = checkpoint(&note(&key, b"a"), &vkey, None).unwrap().unwrap();
+        let seen = checkpoint(&note(&key, b"a"), vkey, None).unwrap().unwrap();
         assert_eq!(seen.size, 7);
-        assert!(checkpoint(&note(&key, b"a"), &vkey, Some(seen)).is_ok());
-        let forked = checkpoint(&note(&key, b"b"), &vkey, Some(seen));
+        assert!(checkpoint(&note(&key, b"a"), vkey, Some(seen)).is_ok());
+        let forked = checkpoint(&note(&key, b"b"), vkey, Some(seen));
         assert!(forked.unwrap_err().is_breach());
-        assert!(checkpoint(&note(&other, b"a"), &vkey, None).is_err());
-        assert_eq!(checkpoint(b"", &vkey, None), Ok(None));
+        assert!(checkpoint(&note(&other, b"a"), vkey, None).is_err());
+        assert_eq!(checkpoint(b"", vkey, None), Ok(None));
     }
 }

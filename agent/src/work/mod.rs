@@ -33,7 +33,7 @@ use self::{
 };
 use crate::{
     enforce::{Keeper, Record},
-    journal::{book::Book, error::JournalError},
+    journal::{book::Book, error::JournalError, known::Stage},
     link::upload::Uploads,
     status::Live,
 };
@@ -123,11 +123,32 @@ impl Context {
 
     /// Asks for a hold to be raised and proved again.
     pub(crate) fn raise_again(&self, record: &Record) {
-        self.queue.add(Job::Raise {
+        self.again(Job::Raise {
             target: record.target,
             path: Path::new(std::ffi::OsStr::from_bytes(&record.path)).to_owned(),
             holding: record.holding,
         });
+    }
+
+    /// Adds a job that the agent gives itself. One that was overtaken is not added: what was
+    /// lifted since is not raised again.
+    fn again(&self, job: Job) {
+        if let Job::Raise { target, .. } = &job {
+            let lowered = self.book.known(|known| {
+                let target = known.targets.get(target);
+                target.is_some_and(|target| target.stage == Stage::Lowered)
+            });
+            if lowered || self.queue.has("lower", &job.about()) {
+                return;
+            }
+        }
+        self.queue.add(job);
+    }
+
+    /// Position of the newest task about the same thing.
+    fn newest(&self, job: &Job) -> Option<u64> {
+        self.book
+            .known(|known| known.took.get(&job.about()).copied())
     }
 
     fn perform(&self, job: &Job, gauge: &Gauge) -> Result<Done, Undone> {
@@ -170,6 +191,7 @@ async fn lane(context: Arc<Context>, lane: Lane, stop: CancellationToken) {
             job = context.queue.take(lane) => job,
         };
         let name = format!("{} {}", job.word(), job.about());
+        let position = context.newest(&job);
         let done = one(&context, &job, &stop).await;
         context.queue.done(&job);
         context.live.idle(&name);
@@ -186,7 +208,12 @@ async fn lane(context: Arc<Context>, lane: Lane, stop: CancellationToken) {
                 tokio::spawn(async move {
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        () = tokio::time::sleep(wait) => drop(context.queue.add(job)),
+                        () = tokio::time::sleep(wait) => {
+                            let lower = matches!(job, Job::Lower { .. });
+                            if !lower || context.newest(&job) == position {
+                                context.again(job);
+                            }
+                        }
                     }
                 });
             }

@@ -29,6 +29,17 @@ struct State {
     running: Vec<(String, &'static str)>,
 }
 
+impl State {
+    /// Whether what a job wants to read is still to be raised: first held, then read.
+    fn is_being_held(&self, claim: &Claim) -> bool {
+        let Claim::Read(wanted) = claim else {
+            return false;
+        };
+        let raised = |job: &Job| matches!(job, Job::Raise { target, .. } if target == wanted);
+        self.claimed.contains(&Claim::Hold(*wanted)) || self.waiting.values().any(raised)
+    }
+}
+
 impl Queue {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -40,6 +51,12 @@ impl Queue {
         let same = |other: &Job| other.word() == word && other.about() == about;
         let mut state = self.state();
         let running = state.running.iter().any(|(a, w)| *a == about && *w == word);
+        if let Job::Lower { target } = &job {
+            // What was to be raised before it was lifted is not raised any more.
+            let overtaken =
+                |other: &Job| matches!(other, Job::Raise { target: t, .. } if t == target);
+            state.waiting.retain(|_, other| !overtaken(other));
+        }
         if running || state.waiting.values().any(same) || state.waiting.len() >= MOST {
             return false;
         }
@@ -52,12 +69,21 @@ impl Queue {
         true
     }
 
+    /// Whether a job waits or runs, by its word and what it is about.
+    pub fn has(&self, word: &str, about: &str) -> bool {
+        let state = self.state();
+        let running = state.running.iter().any(|(a, w)| a == about && *w == word);
+        let same = |job: &Job| job.word() == word && job.about() == about;
+        running || state.waiting.values().any(same)
+    }
+
     /// Takes the next job of a lane whose claims are free, if there is one.
     fn try_take(&self, lane: Lane) -> Option<Job> {
         let mut state = self.state();
         let free = |job: &Job| {
             let claims = job.claims();
-            !claims.iter().any(|claim| state.claimed.contains(claim))
+            let taken = claims.iter().any(|claim| state.claimed.contains(claim));
+            !taken && !claims.iter().any(|claim| state.is_being_held(claim))
         };
         let place = state
             .waiting
@@ -166,6 +192,34 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_raise_that_waits_is_overtaken_by_a_lift() {
+        let queue = Queue::default();
+        queue.add(raise(1));
+        queue.add(raise(2));
+        queue.add(Job::Lower { target: target(1) });
+        assert!(queue.has("lower", &target(1).to_string()));
+        assert!(!queue.has("raise", &target(1).to_string()));
+        assert_eq!(queue.try_take(Lane::Hold), Some(raise(2)));
+        let lower = queue.try_take(Lane::Hold).unwrap();
+        assert_eq!(lower, Job::Lower { target: target(1) });
+        assert!(queue.has("lower", &lower.about()), "while it runs, too");
+        queue.done(&lower);
+        assert!(!queue.has("lower", &lower.about()));
+    }
+
+    #[test]
+    fn a_target_is_read_only_once_it_was_raised() {
+        let queue = Queue::default();
+        queue.add(capture(1));
+        queue.add(raise(1));
+        assert_eq!(queue.try_take(Lane::Read), None);
+        assert_eq!(queue.try_take(Lane::Hold), Some(raise(1)));
+        assert_eq!(queue.try_take(Lane::Read), None);
+        queue.done(&raise(1));
+        assert_eq!(queue.try_take(Lane::Read), Some(capture(1)));
+    }
+
     #[tokio::test]
     async fn whoever_waits_is_woken_by_a_job_and_by_a_freed_claim() {
         let queue = std::sync::Arc::new(Queue::default());
@@ -175,8 +229,12 @@ mod tests {
         });
         tokio::task::yield_now().await;
         queue.add(raise(1));
+        while queue.len() > 0 {
+            tokio::task::yield_now().await;
+        }
         queue.add(Job::Lower { target: target(1) });
         tokio::task::yield_now().await;
+        assert_eq!(queue.len(), 1, "its claim is taken");
         queue.done(&raise(1));
         let (first, second) = waiter.await.unwrap();
         assert_eq!((first.word(), second.word()), ("raise", "lower"));

@@ -29,7 +29,8 @@ use crate::{
         walk::errno_word,
     },
     edge::now,
-    enforce::{HoldTrouble, Phase},
+    enforce::HoldTrouble,
+    journal::known::Stage,
 };
 
 const TOOL: &str = concat!("holdfast-agent ", env!("CARGO_PKG_VERSION"));
@@ -128,8 +129,11 @@ fn seal(
     let source = match context.keeper.source(state.target) {
         Ok(source) => source,
         Err(HoldTrouble::UnknownTarget) => {
-            let mut records = context.keeper.all().into_iter();
-            let coming = records.any(|r| r.target == state.target && r.phase != Phase::Lowered);
+            // Taken on and not raised yet: its capture waits for it.
+            let coming = context.book.known(|known| {
+                let target = known.targets.get(&state.target);
+                target.is_some_and(|target| target.stage != Stage::Lowered)
+            });
             return Err(if coming {
                 Trouble::NotYet
             } else {
