@@ -229,7 +229,7 @@ mod tests {
         });
         tokio::task::yield_now().await;
         queue.add(raise(1));
-        while queue.len() > 0 {
+        while !queue.is_empty() {
             tokio::task::yield_now().await;
         }
         queue.add(Job::Lower { target: target(1) });
