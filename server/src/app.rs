@@ -213,6 +213,16 @@ async fn keep_fresh(coordinator: Arc<Coordinator>, identity: Arc<Identity>) {
     }
 }
 
+/// Asks for as many descriptors as this process may have: each agent's connection takes one.
+fn more_descriptors() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
 /// Runs a coordinator until SIGTERM or SIGINT.
 pub async fn run(data: Data, ready_file: Option<&Path>) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -222,6 +232,7 @@ pub async fn run(data: Data, ready_file: Option<&Path>) -> anyhow::Result<()> {
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
+    more_descriptors();
     let app = App::build(data, config).await?;
     if let Some(path) = ready_file {
         let ready = serde_json::json!({ "address": app.address().to_string() });

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Places, by who holds them. Clones share them.
+/// Places, by who holds them.
 #[derive(Debug)]
 pub struct Crowd<K: Eq + Hash + Clone>(Arc<Mutex<HashMap<K, usize>>>);
 

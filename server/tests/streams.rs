@@ -10,7 +10,10 @@ use common::{
     story::{self, MANIFEST, People},
 };
 use custody::statement::{Body, PersonRetire};
-use proto::v1::{Chunk, FetchRequest, evidence_client::EvidenceClient};
+use proto::v1::{
+    ChallengeRequest, Chunk, FetchRequest, evidence_client::EvidenceClient,
+    session_client::SessionClient,
+};
 use tonic::{Code, Status, Streaming, transport::Channel};
 
 /// A coordinator with a manifest of several chunks.
@@ -101,4 +104,34 @@ async fn answers_that_one_person_leaves_unread_are_few_and_take_nothing_from_oth
         fetch(&mut evidence, &people.auditor, &id).await.ok()
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_that_takes_every_connection_it_can_keeps_nobody_else_out() {
+    let coordinator = Coordinator::new().await;
+    let agent = Agent::new(&coordinator).await;
+    let address = coordinator.address.parse().unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..700 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        idle.push(socket.connect(address).await.unwrap());
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    coordinator.login(&coordinator.admin.key).await.unwrap();
+    // So many connections without a certificate as one address may have: an agent beside them
+    // still gets in.
+    let mut strangers = Vec::new();
+    loop {
+        let channel = coordinator.channel().await;
+        let mut session = SessionClient::new(channel);
+        match session.challenge(ChallengeRequest {}).await {
+            Ok(_) => strangers.push(session),
+            Err(_) => break,
+        }
+        assert!(strangers.len() < 1000);
+    }
+    assert!(strangers.len() > 200, "{}", strangers.len());
+    agent.follow(&coordinator).await.unwrap();
+    drop(idle);
 }

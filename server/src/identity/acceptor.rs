@@ -1,8 +1,10 @@
 //! The acceptor: one listener, TLS with `h2`, a client certificate where one is shown.
 //!
 //! A handshake runs in its own task, within ten seconds, and only so many run at once: a peer
-//! that dawdles holds up nobody. What a peer's certificate may do is not decided here: its
-//! digest travels with each request, and the house says whom it admits.
+//! that dawdles holds up nobody. Who shows no certificate shares a limited number of connections,
+//! so that strangers cannot take the descriptors that agents and files need. What a peer's
+//! certificate may do is not decided here: its digest travels with each request, and the house
+//! says whom it admits.
 
 use std::{
     io,
@@ -23,7 +25,7 @@ use rustls::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
     time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -31,13 +33,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
-use super::pki::Authority;
+use super::{
+    pki::Authority,
+    rooms::{Room, Rooms},
+};
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How many handshakes may be under way.
-const HANDSHAKES: usize = 256;
-
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
 pub struct Peer {
@@ -51,6 +53,7 @@ pub struct Peer {
 pub struct Connection {
     stream: TlsStream<TcpStream>,
     peer: Peer,
+    _room: Room,
 }
 
 impl Connected for Connection {
@@ -143,7 +146,7 @@ pub fn accept(
     stop: CancellationToken,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (ready, connections) = mpsc::channel(64);
-    let permits = Arc::new(Semaphore::new(HANDSHAKES));
+    let rooms = Arc::new(Rooms::default());
     tokio::spawn(async move {
         loop {
             let accepted = tokio::select! {
@@ -159,14 +162,14 @@ pub fn accept(
                     continue;
                 }
             };
-            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+            let Some(shaking) = rooms.handshake(address.ip()) else {
                 tracing::warn!(%address, "too many handshakes under way: connection dropped");
                 continue;
             };
-            let (acceptor, ready) = (identity.acceptor(), ready.clone());
+            let (acceptor, ready, rooms) = (identity.acceptor(), ready.clone(), rooms.clone());
             tokio::spawn(async move {
-                let shaken = shake(acceptor, tcp, address).await;
-                drop(permit);
+                let shaken = shake(acceptor, tcp, address, &rooms).await;
+                drop(shaking);
                 match shaken {
                     // Refused only while the server is going down.
                     Ok(connection) => drop(ready.send(Ok(connection)).await),
@@ -182,6 +185,7 @@ async fn shake(
     acceptor: TlsAcceptor,
     tcp: TcpStream,
     address: SocketAddr,
+    rooms: &Rooms,
 ) -> io::Result<Connection> {
     tcp.set_nodelay(true)?;
     let stream = timeout(HANDSHAKE, acceptor.accept(tcp)).await??;
@@ -193,9 +197,14 @@ async fn shake(
         .peer_certificates()
         .and_then(<[_]>::first)
         .map(|certificate| Digest::of(certificate));
+    let room = rooms.connection(address.ip(), certificate);
     let peer = Peer {
         address,
         certificate,
     };
-    Ok(Connection { stream, peer })
+    Ok(Connection {
+        stream,
+        peer,
+        _room: room.ok_or_else(|| io::Error::other("too many connections"))?,
+    })
 }

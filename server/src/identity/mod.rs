@@ -4,3 +4,5 @@ pub mod acceptor;
 pub mod enrolment;
 pub mod login;
 pub mod pki;
+
+mod rooms;
