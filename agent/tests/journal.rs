@@ -402,6 +402,28 @@ fn what_is_known_is_the_fold_of_what_was_said() {
 }
 
 #[test]
+fn openings_of_what_could_not_be_said_never_go_with_another_statement() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = opened(folder.path());
+    let (opening, mut said) = (Opening::new("salt-key", vec![5; 32], [6; 32]), 0);
+    // The disk refuses: here, the next segment cannot be begun.
+    let obstacle = folder.path().join("000000000001.seg.part");
+    fs::create_dir(&obstacle).unwrap();
+    let refused = loop {
+        let openings = std::slice::from_ref(&opening);
+        match journal.say(acknowledge(said), openings, &moment(said.into())) {
+            Ok(_) => said += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(!refused.is_fatal(), "{refused}");
+    fs::remove_dir(&obstacle).unwrap();
+    journal.say(acknowledge(said), &[], &moment(100)).unwrap();
+    let last = everything(&journal, 0, u64::from(said) + 1).pop();
+    assert_eq!(last.unwrap().openings, []);
+}
+
+#[test]
 fn a_full_disk_stops_speaking_without_damage_and_room_lets_it_go_on() {
     let name = "a_full_disk_stops_speaking_without_damage_and_room_lets_it_go_on";
     if !rustix::process::geteuid().is_root() {

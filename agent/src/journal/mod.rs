@@ -16,7 +16,7 @@ mod segment;
 
 use std::{
     fs::{self, File},
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{DirBuilderExt as _, FileExt as _},
     path::{Path, PathBuf},
 };
 
@@ -151,7 +151,10 @@ impl Journal {
     /// Opens the journal of this voice, cuts off what a crash tore, and begins the voice's
     /// epoch where it is new.
     pub fn open(folder: &Path, voice: Voice, roll_at: u64) -> Result<Self, JournalError> {
-        fs::create_dir_all(folder)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
         let of = voice.of();
         if segment::list(folder)?.is_empty() {
             segment::begin(folder, 0, &of, ChainHead::start(0))?;
@@ -246,7 +249,11 @@ impl Journal {
             .key
             .sign(statement.namespace(), text.as_bytes())?;
         let entry = Entry::seal(&text, &signature)?;
-        if !opened.is_empty() {
+        // A statement that could not be written may have left its openings in this place. With
+        // openings that are not its own no coordinator would take this one, nor any after it.
+        if opened.is_empty() {
+            openings::remove(&self.folder, head.epoch, head.seq)?;
+        } else {
             openings::keep(&self.folder, head.epoch, head.seq, opened)?;
         }
         self.append(Kind::Entry, entry.bytes())?;
