@@ -3,7 +3,10 @@
 use std::{
     collections::HashSet,
     fs,
-    os::unix::ffi::OsStrExt as _,
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    },
     path::{Path, PathBuf},
 };
 
@@ -185,9 +188,22 @@ impl Place {
 
     /// Takes the folder for this process alone, for as long as the file is open.
     pub fn lock(&self) -> Result<fs::File, Trouble> {
-        fs::create_dir_all(&self.0).map_err(|error| Trouble::file("make", &self.0, error))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.0)
+            .map_err(|error| Trouble::file("make", &self.0, error))?;
         let path = self.0.join("lock");
-        let file = fs::File::options().create(true).append(true).open(&path);
+        let file = fs::File::options()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|file| {
+                // Whoever can open it can take it, and keep every agent from starting.
+                file.set_permissions(fs::Permissions::from_mode(0o600))?;
+                Ok(file)
+            });
         let file = file.map_err(|error| Trouble::file("open", &path, error))?;
         let how = rustix::fs::FlockOperation::NonBlockingLockExclusive;
         // `status` looks for a moment whether somebody has it: that is waited for.
@@ -232,6 +248,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = Place(folder.path().join("new"));
         let first = place.lock().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&place.0), 0o700);
+        assert_eq!(mode(&place.0.join("lock")), 0o600, "others could take it");
         assert_eq!(place.lock().unwrap_err().code(), 1);
         drop(first);
         place.lock().unwrap();
