@@ -56,7 +56,18 @@ enum Command {
 
 fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    open_enough();
     exit::code(run(Arguments::parse().command))
+}
+
+/// Lets this process have as many files open as it may: a walk, a capture and a proof at a time
+/// have some thousands, and a file that could not be opened for want of one would be missing in
+/// the evidence.
+fn open_enough() {
+    let files = rustix::process::Resource::Nofile;
+    let mut limit = rustix::process::getrlimit(files);
+    limit.current = limit.maximum;
+    let _ = rustix::process::setrlimit(files, limit);
 }
 
 fn run(command: Command) -> Result<(), Trouble> {
