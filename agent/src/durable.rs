@@ -47,7 +47,8 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn aside(path: &Path) -> std::path::PathBuf {
+/// Where a file is written aside.
+pub fn aside(path: &Path) -> std::path::PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".part");
     name.into()

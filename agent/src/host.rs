@@ -3,12 +3,15 @@
 //! It looks by descriptors below an allowed root and nowhere else: a question about another
 //! place is answered as if nothing were there.
 
-use std::{os::unix::ffi::OsStrExt as _, path::Path};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
 
 use proto::v1::RootInfo;
-use rustix::fs::{CWD, Mode, OFlags, openat, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 
-use crate::{capture::walk::INSIDE, config::RootConfig, enforce::site::file_system};
+use crate::{
+    config::RootConfig,
+    enforce::site::{Site, file_system},
+};
 
 /// The roots as the coordinator's inventory shows them.
 pub fn inventory(roots: &[RootConfig]) -> Vec<RootInfo> {
@@ -29,27 +32,11 @@ pub fn is_there(roots: &[RootConfig], path: &[u8]) -> bool {
     if !custody::house::scope::is_plain_path(path) {
         return false;
     }
-    let path = Path::new(std::ffi::OsStr::from_bytes(path));
-    let root = roots
-        .iter()
-        .filter(|root| path.starts_with(&root.path) && !path.starts_with(root.root().vault))
-        .max_by_key(|root| root.path.components().count());
-    let Some((root, below)) =
-        root.and_then(|root| Some((root, path.strip_prefix(&root.path).ok()?)))
-    else {
-        return false;
-    };
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let Ok(root) = openat(CWD, &root.path, flags | OFlags::DIRECTORY, Mode::empty()) else {
-        return false;
-    };
-    let below = below.as_os_str().as_bytes();
-    let name = if below.is_empty() { &b"."[..] } else { below };
-    openat2(&root, name, flags | OFlags::NOFOLLOW, Mode::empty(), INSIDE)
-        .and_then(rustix::fs::fstat)
-        .is_ok_and(|stat| {
-            rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Symlink
-        })
+    let roots: Vec<_> = roots.iter().map(RootConfig::root).collect();
+    let found = Site::find(&roots, Path::new(OsStr::from_bytes(path)))
+        .ok()
+        .and_then(|site| site.pin().and_then(fstat).ok());
+    found.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Symlink)
 }
 
 #[cfg(test)]

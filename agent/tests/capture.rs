@@ -117,6 +117,31 @@ fn every_oddity_is_a_row_and_every_hash_is_right() {
 }
 
 #[test]
+fn files_that_are_only_holes_do_not_keep_a_capture_for_a_century() {
+    let name = "files_that_are_only_holes_do_not_keep_a_capture_for_a_century";
+    if !common::mounted::can_mount(name) {
+        return;
+    }
+    let mounted = common::mounted::Mounted::new("tmpfs", 0);
+    let at = |name: &str| mounted.path().join(name);
+    for (name, length) in [("endless", i64::MAX as u64 - 4096), ("huge", 1 << 60)] {
+        let mut file = File::create(at(name)).unwrap();
+        file.write_all(b"head").unwrap();
+        file.set_len(length).unwrap();
+    }
+    fs::write(at("real"), b"real").unwrap();
+    let taken = take(mounted.path(), "").unwrap();
+    for name in ["endless", "huge"] {
+        let row = &taken.rows[name.as_bytes()];
+        let said = (row.status, row.reason.as_deref(), row.sha256);
+        assert_eq!(said, (Status::Unreadable, Some("too-many-holes"), None));
+        assert!(row.holes > 1 << 59, "{name}");
+    }
+    assert_eq!(taken.rows[&b"real"[..]].sha256, Some(Digest::of(b"real")));
+    assert_eq!(taken.sealed.unreadable, 2);
+}
+
+#[test]
 fn devices_are_rows_and_are_not_opened() {
     if !rustix::process::geteuid().is_root() {
         common::skipped(

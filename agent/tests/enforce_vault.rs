@@ -4,23 +4,20 @@
 mod common;
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
     io::Write as _,
-    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    os::unix::fs::MetadataExt as _,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use agent::{
-    capture::seal::{self, Capture, capture},
-    enforce::{Found, HoldTrouble, Keeper, Phase, Progress},
-};
+use agent::enforce::{Found, HoldTrouble, Phase, Progress};
 use common::{
     mounted::{KINDS, Mounted, can_mount},
     tool,
     trees::{
-        Seeded, as_nobody, assert_free, flags, is_flagged, keeper, odd_name, on, plant, target,
+        Seeded, as_nobody, assert_free, captured, flags, is_flagged, keeper, odd_name, on, plant,
+        target,
     },
 };
 use custody::{
@@ -29,34 +26,8 @@ use custody::{
         finding::FindingKind,
         regime::Holding::{Freeze, Preserve},
     },
-    id::SnapshotId,
-    manifest::{
-        file::Reader,
-        leaf::SnapshotKey,
-        row::{Kind, Row, Status},
-    },
+    manifest::row::{Kind, Status},
 };
-
-/// Captures a target from where the keeper says that it is to be read.
-fn captured(keeper: &Keeper, number: u8) -> BTreeMap<Vec<u8>, Row> {
-    let source = keeper.source(target(number)).unwrap();
-    let out = tempfile::tempdir().unwrap();
-    let manifest = out.path().join("manifest.parquet");
-    let what = Capture {
-        root: source.root.as_fd(),
-        relative: &source.relative,
-        exclude: source.exclude,
-        origins: source.origins,
-        snapshot: SnapshotId::from_random([2; 16]),
-        key: &SnapshotKey::from_random([1; 32]),
-        out: &manifest,
-        threads: 2,
-    };
-    capture(&what, &seal::Progress::default()).unwrap();
-    let rows = Reader::open(File::open(&manifest).unwrap()).unwrap();
-    let rows = rows.map(|stored| stored.unwrap().row.unwrap());
-    rows.map(|row| (row.path.clone(), row)).collect()
-}
 
 fn times(path: &Path) -> (i64, i64, i64, i64) {
     let m = fs::symlink_metadata(path).unwrap();
@@ -164,6 +135,34 @@ fn the_vault_keeps_what_was_and_the_living_files_go_on() {
         assert_eq!((lowered.freed, lowered.kept), (6, 0));
         assert_eq!(fs::read_dir(&vault).unwrap().count(), 0, "{kind}");
     }
+}
+
+#[test]
+fn a_file_of_3_tebibytes_that_is_one_hole_is_copied_in_a_moment() {
+    if !can_mount("a_file_of_3_tebibytes_that_is_one_hole_is_copied_in_a_moment") {
+        return;
+    }
+    let mounted = Mounted::new("ext4", 64);
+    let state = tempfile::tempdir().unwrap();
+    let data = plant(mounted.path());
+    let mut file = File::create(data.join("hole")).unwrap();
+    file.write_all(b"head").unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"tail", 3 << 40).unwrap();
+    let keeper = keeper(state.path(), mounted.path());
+    let raised = keeper.raise(target(1), &data, Preserve, &on()).unwrap();
+    assert_eq!(
+        (raised.mechanism.as_str(), raised.files),
+        ("sealed-copy", 5)
+    );
+    let copy = mounted
+        .path()
+        .join(format!(".holdfast-vault/{}/tree/hole", target(1)));
+    let copy = File::open(copy).unwrap();
+    assert_eq!(copy.metadata().unwrap().len(), (3 << 40) + 4);
+    let mut tail = [0; 4];
+    std::os::unix::fs::FileExt::read_exact_at(&copy, &mut tail, 3 << 40).unwrap();
+    assert_eq!(&tail, b"tail");
+    assert!(keeper.prove(target(1), &on()).unwrap().holds());
 }
 
 #[test]

@@ -6,12 +6,19 @@ mod common;
 use std::{
     fs::{self, File},
     io::{BufRead as _, BufReader, Read as _, Write as _},
+    os::fd::AsFd as _,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use agent::enforce::Found;
+use agent::{
+    capture::walk::Walk,
+    enforce::{
+        Found,
+        attempt::{self, Tally},
+    },
+};
 use common::{
     mounted::{KINDS, Mounted, can_mount},
     tool,
@@ -109,7 +116,7 @@ fn a_proof_leaves_nothing_behind_on_an_unprotected_tree() {
         let data = plant(mounted.path());
         let keeper = keeper(state.path(), mounted.path());
         keeper.raise(target(1), &data, Freeze, &on()).unwrap();
-        // Root takes every flag off behind our back: all that the proof tries will succeed.
+        // Root takes every flag off behind our back: all that is tried will succeed.
         let list = |path: &Path| {
             let out = Command::new("find").arg(path).output().unwrap();
             let mut lines: Vec<_> = out
@@ -126,11 +133,15 @@ fn a_proof_leaves_nothing_behind_on_an_unprotected_tree() {
             .args(["-R", "-f", "-i"])
             .arg(&data)
             .status();
+        // Each file and folder and the target's own name miss their flag, and so nothing is tried.
         let proof = keeper.prove(target(1), &on()).unwrap();
-        assert!(
-            proof.attempts > 20 && proof.refused == 0,
-            "{kind}: {proof:?}"
-        );
+        assert_eq!((proof.attempts, proof.refused), (9, 0), "{kind}");
+        let (root, tally) = (File::open(&data).unwrap(), Tally::default());
+        for step in Walk::open(root.as_fd(), Path::new("")).unwrap() {
+            attempt::on(&step, &tally);
+        }
+        let (attempts, refused) = tally.totals();
+        assert!(attempts > 20 && refused == 0, "{kind}: {attempts}");
         assert_eq!(list(&data), before, "{kind}");
         assert_eq!(fs::read(data.join("other/d")).unwrap(), b"delta");
     }

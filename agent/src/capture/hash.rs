@@ -1,10 +1,8 @@
 //! Reads one thing and makes its row: content hashed once, oddities said.
 
 use std::{
-    collections::HashMap,
     io::Read as _,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::{Mutex, PoisonError},
 };
 
 use custody::{
@@ -12,12 +10,15 @@ use custody::{
     manifest::row::{Kind, Row, Status},
 };
 use rustix::{
-    fs::{OFlags, SeekFrom, Stat, fgetxattr, flistxattr, fstat, readlinkat, seek},
+    fs::{SeekFrom, Stat, fgetxattr, flistxattr, fstat, readlinkat, seek},
     io::Errno,
 };
 use sha2::{Digest as _, Sha256};
 
-use super::walk::{Place, Step, errno_word, kind_of_stat};
+use super::{
+    shared::{Shared, stamp},
+    walk::{Step, Trouble, errno_word, kind_of_stat},
+};
 
 /// How much is read at a time: small enough to stay in a core's cache.
 pub const BUFFER: usize = 256 * 1024;
@@ -25,28 +26,7 @@ pub const BUFFER: usize = 256 * 1024;
 pub const LONG: u64 = 1 << 20;
 /// The most bytes of extended attributes that a row carries.
 const MOST_XATTRS: usize = 64 * 1024;
-/// The most inodes with several names that are remembered.
-const MOST_LINKS: usize = 65_536;
-
-/// Remembers inodes with several names, so that their content is read once.
-#[derive(Default)]
-pub struct Links(Mutex<HashMap<(u64, u64), Known>>);
-
-/// What is remembered of an inode: when it was so, its hash and its holes.
-type Known = (Stamp, Digest, u64);
-
-/// What must stay the same for a content to be the same.
-type Stamp = (i64, i64, i64);
-
-fn stamp(stat: &Stat) -> Stamp {
-    (
-        stat.st_size,
-        nanos(stat.st_mtime, stat.st_mtime_nsec),
-        nanos(stat.st_ctime, stat.st_ctime_nsec),
-    )
-}
-
-fn nanos(seconds: i64, nanoseconds: impl TryInto<i64>) -> i64 {
+pub(super) fn nanos(seconds: i64, nanoseconds: impl TryInto<i64>) -> i64 {
     seconds
         .saturating_mul(1_000_000_000)
         .saturating_add(nanoseconds.try_into().unwrap_or(0))
@@ -79,7 +59,7 @@ pub fn row_of(index: u64, path: Vec<u8>, stat: &Stat) -> Row {
 pub fn read(
     step: &Step,
     index: u64,
-    links: &Links,
+    shared: &Shared,
     buffer: &mut [u8],
     long: &mut dyn FnMut(),
 ) -> Row {
@@ -87,39 +67,48 @@ pub fn read(
         let mut row = match &step.stat {
             Some(stat) => row_of(index, step.path.clone(), stat),
             None => match step.place.stat() {
-                Ok(stat) if trouble != super::walk::Trouble::Moved => {
-                    row_of(index, step.path.clone(), &stat)
-                }
+                Ok(stat) if trouble != Trouble::Moved => row_of(index, step.path.clone(), &stat),
                 _ => Row::unknown(index, step.path.clone(), ""),
             },
         };
         row.status = Status::Unreadable;
-        if trouble == super::walk::Trouble::Excluded {
+        if trouble == Trouble::Excluded {
             row.status = Status::NotOpened;
         }
         row.reason = Some(trouble.word());
         return row;
     }
     match step.kind {
-        Kind::File => file(step, index, links, buffer, long),
+        Kind::File => file(step, index, shared, buffer, long),
         Kind::Folder => folder(step, index),
-        kind => other(step, index, kind),
+        Kind::Mount => mount(index, step.path.clone()),
+        _ => other(step, index),
     }
 }
 
-fn unreadable(step: &Step, index: u64, errno: Errno) -> Row {
+/// The row of a place where another file system is mounted, of which nothing is asked.
+pub fn mount(index: u64, path: Vec<u8>) -> Row {
+    Row {
+        kind: Kind::Mount,
+        status: Status::NotOpened,
+        ..Row::unknown(index, path, "other-file-system")
+    }
+}
+
+/// The row of what is there and could not be read, for a reason in a word.
+pub fn unreadable(step: &Step, index: u64, reason: impl Into<String>) -> Row {
     let mut row = match step.place.stat() {
         Ok(stat) => row_of(index, step.path.clone(), &stat),
         Err(_) => Row::unknown(index, step.path.clone(), ""),
     };
     row.status = Status::Unreadable;
-    row.reason = Some(errno_word(errno));
+    row.reason = Some(reason.into());
     row
 }
 
 fn folder(step: &Step, index: u64) -> Row {
     let Some(stat) = &step.stat else {
-        return unreadable(step, index, Errno::NOENT);
+        return unreadable(step, index, errno_word(Errno::NOENT));
     };
     let mut row = row_of(index, step.path.clone(), stat);
     if let Some(fd) = &step.folder {
@@ -128,41 +117,33 @@ fn folder(step: &Step, index: u64) -> Row {
     row
 }
 
-fn other(step: &Step, index: u64, kind: Kind) -> Row {
+fn other(step: &Step, index: u64) -> Row {
     let stat = match step.stat.map_or_else(|| step.place.stat(), Ok) {
         Ok(stat) => stat,
-        Err(errno) => return unreadable(step, index, errno),
+        Err(errno) => return unreadable(step, index, errno_word(errno)),
     };
     let mut row = row_of(index, step.path.clone(), &stat);
-    if kind == Kind::Mount {
-        row.kind = Kind::Mount;
-        row.status = Status::NotOpened;
-        row.reason = Some("other-file-system".to_owned());
-    }
     if row.kind == Kind::Symlink {
         match readlinkat(&step.place.parent, step.place.name.as_slice(), Vec::new()) {
             Ok(target) => row.target = Some(target.into_bytes()),
-            Err(errno) => return unreadable(step, index, errno),
+            Err(errno) => return unreadable(step, index, errno_word(errno)),
         }
     }
     row
 }
 
-/// Opens a file for reading without changing its access time where the kernel allows that.
-pub fn open_file(place: &Place) -> Result<(OwnedFd, Stat), Errno> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let fd = match place.open(flags | OFlags::NOATIME) {
-        Err(Errno::PERM) => place.open(flags)?,
-        opened => opened?,
-    };
-    let stat = fstat(&fd)?;
-    Ok((fd, stat))
-}
-
-fn file(step: &Step, index: u64, links: &Links, buffer: &mut [u8], long: &mut dyn FnMut()) -> Row {
-    let (fd, before) = match open_file(&step.place) {
+fn file(
+    step: &Step,
+    index: u64,
+    shared: &Shared,
+    buffer: &mut [u8],
+    long: &mut dyn FnMut(),
+) -> Row {
+    let opened = shared.patience.open(&step.place);
+    let (fd, before) = match opened.and_then(|fd| fstat(&fd).map(|stat| (fd, stat))) {
         Ok(opened) => opened,
-        Err(errno) => return unreadable(step, index, errno),
+        Err(Errno::XDEV) => return mount(index, step.path.clone()),
+        Err(errno) => return unreadable(step, index, errno_word(errno)),
     };
     let mut row = row_of(index, step.path.clone(), &before);
     if row.kind != Kind::File {
@@ -172,27 +153,25 @@ fn file(step: &Step, index: u64, links: &Links, buffer: &mut [u8], long: &mut dy
         return row;
     }
     row.xattrs = xattrs(fd.as_fd());
-    let identity = (before.st_dev, before.st_ino);
-    let known = (row.nlink > 1).then(|| {
-        links
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&identity)
-            .copied()
-    });
-    if let Some((stamped, digest, holes)) = known.flatten()
-        && stamped == stamp(&before)
-    {
+    if let Some((digest, holes)) = shared.known(&before) {
         row.sha256 = Some(digest);
         row.holes = holes;
+        return row;
+    }
+    let data = u64::try_from(before.st_blocks)
+        .unwrap_or(0)
+        .saturating_mul(512);
+    let zeros = row.size.saturating_sub(data);
+    if !shared.affords(zeros, data) {
+        row.holes = zeros;
+        row.status = Status::Unreadable;
+        row.reason = Some("too-many-holes".to_owned());
         return row;
     }
     if row.size >= LONG {
         long();
     }
-    let sparse = before.st_blocks.saturating_mul(512) < before.st_size;
-    let hashed = if sparse {
+    let hashed = if zeros > 0 {
         hash_sparse(fd, buffer)
     } else {
         hash(fd, row.size, buffer).map(|h| (h, 0))
@@ -209,12 +188,7 @@ fn file(step: &Step, index: u64, links: &Links, buffer: &mut [u8], long: &mut dy
     row.holes = holes;
     match fstat(&fd) {
         Ok(after) if stamp(&after) == stamp(&before) && length == row.size => {
-            if row.nlink > 1 {
-                let mut links = links.0.lock().unwrap_or_else(PoisonError::into_inner);
-                if links.len() < MOST_LINKS {
-                    links.insert(identity, (stamp(&before), digest, holes));
-                }
-            }
+            shared.remember(&before, digest, holes);
         }
         Ok(_) => {
             row.size = length;

@@ -26,9 +26,10 @@ use custody::{
 };
 
 use super::{
-    hash::{self, Links},
+    hash,
     origins::OriginsReader,
     queue::{Queue, Run},
+    shared::Shared,
     walk::{Step, Walk},
 };
 use crate::durable;
@@ -129,10 +130,10 @@ pub fn capture(what: &Capture<'_>, progress: &Progress) -> Result<Sealed, Captur
     let out = BufWriter::with_capacity(1 << 20, file);
     let mut writer = Writer::new(out, &about)?;
 
-    let (queue, links) = (Queue::new(), Links::default());
+    let (queue, shared) = (Queue::new(), Shared::default());
     let (bytes, unreadable) = std::thread::scope(|scope| {
         let (to_sealer, done) = mpsc::channel::<(u64, Vec<(Row, Digest)>)>();
-        let (queue, links) = (&queue, &links);
+        let (queue, shared) = (&queue, &shared);
         for _ in 0..what.threads.max(1) {
             let to_sealer = to_sealer.clone();
             std::thread::Builder::new()
@@ -141,7 +142,7 @@ pub fn capture(what: &Capture<'_>, progress: &Progress) -> Result<Sealed, Captur
                     let mut buffer = vec![0; hash::BUFFER];
                     while let Some(run) = queue.pop() {
                         let first = run.first;
-                        let rows = read_run(run, what.key, queue, links, &mut buffer, progress);
+                        let rows = read_run(run, what.key, queue, shared, &mut buffer, progress);
                         if to_sealer.send((first, rows)).is_err() {
                             break;
                         }
@@ -197,7 +198,7 @@ fn read_run(
     run: Run<Work>,
     key: &SnapshotKey,
     queue: &Queue<Work>,
-    links: &Links,
+    shared: &Shared,
     buffer: &mut [u8],
     progress: &Progress,
 ) -> Vec<(Row, Digest)> {
@@ -213,7 +214,7 @@ fn read_run(
                 });
             }
         };
-        let row = make(work, links, buffer, &mut long);
+        let row = make(work, shared, buffer, &mut long);
         let bytes = row.sha256.map_or(0, |_| row.size);
         progress.bytes.fetch_add(bytes, Ordering::Relaxed);
         let leaf = leaf::leaf_hash(&row, &key.salt_row(row.index));
@@ -248,10 +249,10 @@ fn seal<W: std::io::Write + Send>(
     Ok((bytes, unreadable))
 }
 
-fn make(work: Work, links: &Links, buffer: &mut [u8], long: &mut dyn FnMut()) -> Row {
+fn make(work: Work, shared: &Shared, buffer: &mut [u8], long: &mut dyn FnMut()) -> Row {
     match work {
         Work::Known(row) => *row,
-        Work::Read(index, step) => hash::read(&step, index, links, buffer, long),
+        Work::Read(index, step) => hash::read(&step, index, shared, buffer, long),
         Work::Copy(origin, None) => {
             let mut row = *origin;
             row.status = Status::Unreadable;
@@ -259,7 +260,7 @@ fn make(work: Work, links: &Links, buffer: &mut [u8], long: &mut dyn FnMut()) ->
             row
         }
         Work::Copy(origin, Some(step)) => {
-            let copy = hash::read(&step, origin.index, links, buffer, long);
+            let copy = hash::read(&step, origin.index, shared, buffer, long);
             let mut row = *origin;
             // Content, and trouble with it, are the copy's; the rest is the original's.
             (row.sha256, row.holes) = (copy.sha256, row.holes.max(copy.holes));

@@ -2,12 +2,13 @@
 //!
 //! Every step is an `openat2` of one name below an open folder, with symlinks, magic links and
 //! other file systems refused by the kernel. A folder comes before what is in it, and names
-//! come in the order of their bytes. Memory holds the open folders' names, and at most
-//! [`KEEP`] folders stay open, however deep the tree is.
+//! come in the order of their bytes. Nothing is asked of what is mounted in the tree: its server
+//! may be the customer's, and never answer. Memory grows neither with a folder's size nor with
+//! the tree's depth: names are held in bounded portions ([`NAMES`]), at most [`KEEP`] folders stay
+//! open, and a folder whose path is longer than [`LONGEST`] is not entered, and said not to be.
 
 use std::{
     collections::HashSet,
-    mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     os::unix::ffi::OsStrExt as _,
     path::Path,
@@ -16,50 +17,23 @@ use std::{
 
 use custody::manifest::row::Kind;
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, fstat, openat2, statat},
+    fs::{FileType, OFlags, Stat, fstat},
     io::Errno,
+};
+
+use super::{
+    names::Names,
+    place::{Place, open_below, split},
 };
 
 /// Folders that stay open at a time.
 pub const KEEP: usize = 256;
-
-/// What the kernel must refuse on the way.
-pub const INSIDE: ResolveFlags = ResolveFlags::BENEATH
-    .union(ResolveFlags::NO_SYMLINKS)
-    .union(ResolveFlags::NO_MAGICLINKS)
-    .union(ResolveFlags::NO_XDEV);
-
-/// Where a thing is: a name in an open folder.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// The folder.
-    pub parent: Arc<OwnedFd>,
-    /// The name in it; `.` for the folder itself.
-    pub name: Vec<u8>,
-}
-
-impl Place {
-    /// Opens it without following anything; a name that leads elsewhere is refused.
-    pub fn open(&self, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat2(
-            &self.parent,
-            self.name.as_slice(),
-            flags,
-            Mode::empty(),
-            INSIDE,
-        )
-    }
-
-    /// Looks at it without opening or following it.
-    pub fn stat(&self) -> Result<Stat, Errno> {
-        statat(
-            &self.parent,
-            self.name.as_slice(),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )
-    }
-}
+/// The most names that are held at a time, save for a few in each open folder.
+pub const NAMES: usize = 1 << 20;
+/// That few.
+const FEW: usize = 256;
+/// The longest path of a folder that is entered, in bytes.
+pub const LONGEST: usize = 64 << 10;
 
 /// One thing found.
 #[derive(Clone, Debug)]
@@ -87,6 +61,8 @@ pub enum Trouble {
     Moved,
     /// It is left out on purpose.
     Excluded,
+    /// Its path is too long to be entered.
+    TooLong,
 }
 
 impl Trouble {
@@ -96,6 +72,7 @@ impl Trouble {
             Self::Errno(errno) => errno_word(errno),
             Self::Moved => "moved-while-walking".to_owned(),
             Self::Excluded => "own-vault".to_owned(),
+            Self::TooLong => "path-too-long".to_owned(),
         }
     }
 }
@@ -129,12 +106,17 @@ pub fn errno_word(errno: Errno) -> String {
     )
 }
 
+/// How a folder is opened to be listed.
+const LIST: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
+
 struct Frame {
     fd: Option<Arc<OwnedFd>>,
     name: Vec<u8>,
     identity: (u64, u64),
     path: usize,
-    names: std::vec::IntoIter<(Vec<u8>, Kind)>,
+    names: Names,
     lost: bool,
 }
 
@@ -148,6 +130,9 @@ pub struct Walk {
     path: Vec<u8>,
     first: Option<Step>,
     excluded: HashSet<(u64, u64)>,
+    /// Names that may be held, and how many are.
+    most: usize,
+    held: usize,
 }
 
 /// What kind of thing a file type is.
@@ -191,11 +176,11 @@ impl Walk {
             path: Vec::new(),
             first: None,
             excluded: exclude.iter().copied().collect(),
+            most: NAMES,
+            held: 0,
         };
         let parts = relative.as_os_str().as_bytes();
-        let name = if parts.is_empty() { &b"."[..] } else { parts };
-        let path_only = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let handle = openat2(root, name, path_only, Mode::empty(), INSIDE)?;
+        let handle = open_below(root, parts, OFlags::PATH)?;
         let stat = fstat(&handle)?;
         if kind_of_stat(&stat) == Kind::Folder {
             let place = Place {
@@ -205,11 +190,8 @@ impl Walk {
             let step = walk.enter(place, b".".to_vec())?;
             walk.first = Some(step);
         } else {
-            let (folder, name) = match parts.iter().rposition(|&b| b == b'/') {
-                Some(cut) => (&parts[..cut], &parts[cut + 1..]),
-                None => (&b"."[..], parts),
-            };
-            let folder = openat2(root, folder, path_only, Mode::empty(), INSIDE)?;
+            let (folder, name) = split(parts);
+            let folder = open_below(root, folder, OFlags::PATH)?;
             walk.first = Some(Step {
                 path: name.to_vec(),
                 place: Place {
@@ -225,6 +207,11 @@ impl Walk {
         Ok(walk)
     }
 
+    /// The target itself, before the walk goes on from it.
+    pub fn first(&self) -> Option<&Step> {
+        self.first.as_ref()
+    }
+
     /// Leaves out folders by device and inode: the vaults, if they lie inside.
     pub fn exclude(&mut self, folders: impl IntoIterator<Item = (u64, u64)>) {
         self.excluded.extend(folders);
@@ -233,9 +220,8 @@ impl Walk {
     /// Opens a folder, lists it and makes it the place where the walk goes on.
     fn enter(&mut self, place: Place, path: Vec<u8>) -> Result<Step, Errno> {
         // Listing must not move the folder's access time: a preserved customer notices nothing.
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let fd = match place.open(flags | OFlags::NOATIME) {
-            Err(Errno::PERM) => place.open(flags)?,
+        let fd = match place.open(LIST | OFlags::NOATIME) {
+            Err(Errno::PERM) => place.open(LIST)?,
             opened => opened?,
         };
         let stat = fstat(&fd)?;
@@ -252,14 +238,18 @@ impl Walk {
             step.trouble = Some(Trouble::Excluded);
             return Ok(step);
         }
+        if step.path.len() > LONGEST {
+            step.trouble = Some(Trouble::TooLong);
+            return Ok(step);
+        }
         if let Some(on_enter) = &mut self.on_enter {
             on_enter(&fd)?;
         }
-        let names = match list(fd.as_fd()) {
+        let names = match self.list(fd.as_fd(), None) {
             Ok(names) => names,
             Err(errno) => {
                 step.trouble = Some(Trouble::Errno(errno));
-                Vec::new()
+                Names::default()
             }
         };
         let fd = Arc::new(fd);
@@ -272,7 +262,7 @@ impl Walk {
             name: step.place.name.clone(),
             identity,
             path: self.path.len(),
-            names: names.into_iter(),
+            names,
             lost: false,
         };
         self.frames.push(frame);
@@ -302,7 +292,7 @@ impl Walk {
                 parent,
                 name: self.frames[at].name.clone(),
             };
-            let opened = place.open(OFlags::RDONLY | OFlags::DIRECTORY);
+            let opened = place.open(LIST);
             let same = opened.as_ref().is_ok_and(|fd| {
                 fstat(fd).is_ok_and(|s| (s.st_dev, s.st_ino) == self.frames[at].identity)
             });
@@ -320,6 +310,56 @@ impl Walk {
                 self.frames[at - KEEP].fd = None;
             }
         }
+    }
+
+    /// Has the deepest frame open, if that can be.
+    fn have_open(&mut self) {
+        let given_up = |frame: &Frame| frame.fd.is_none() && !frame.lost;
+        if self.frames.last().is_some_and(given_up) {
+            self.reopen();
+        }
+    }
+
+    /// Lists names of a folder behind `after`, as many as there is room for.
+    fn list(&mut self, folder: BorrowedFd<'_>, after: Option<&[u8]>) -> Result<Names, Errno> {
+        let most = FEW.max(self.most.saturating_sub(self.held) / 2);
+        let names = Names::list(folder, after, most)?;
+        self.held += names.len();
+        Ok(names)
+    }
+
+    /// Goes on with the names of the deepest folder; gives a step about the folder where that
+    /// fails, so that it is known that there were more.
+    fn list_more(&mut self) -> Option<Step> {
+        self.have_open();
+        let frame = self.frames.last_mut()?;
+        let after = frame.names.more_after.take()?;
+        let listed = match frame.fd.clone().filter(|_| !frame.lost) {
+            Some(fd) => self.list(fd.as_fd(), Some(&after)).map_err(Trouble::Errno),
+            None => Err(Trouble::Moved),
+        };
+        let trouble = match listed {
+            Ok(names) => {
+                self.frames.last_mut()?.names = names;
+                return None;
+            }
+            Err(trouble) => trouble,
+        };
+        self.unknown(self.path.clone(), b".".to_vec(), trouble)
+    }
+
+    /// A step about what cannot be reached any more.
+    fn unknown(&self, path: Vec<u8>, name: Vec<u8>, trouble: Trouble) -> Option<Step> {
+        // Any open folder serves here: nothing is opened through it.
+        let parent = self.frames.first()?.fd.clone()?;
+        Some(Step {
+            path,
+            place: Place { parent, name },
+            kind: Kind::Unknown,
+            stat: None,
+            folder: None,
+            trouble: Some(trouble),
+        })
     }
 
     fn join(&self, frame: &Frame, name: &[u8]) -> Vec<u8> {
@@ -344,7 +384,16 @@ impl Iterator for Walk {
         let (name, kind) = loop {
             let frame = self.frames.last_mut()?;
             match frame.names.next() {
-                Some(next) => break next,
+                Some(next) => {
+                    self.held -= 1;
+                    self.have_open();
+                    break next;
+                }
+                None if frame.names.more_after.is_some() => {
+                    if let Some(step) = self.list_more() {
+                        return Some(step);
+                    }
+                }
                 None => {
                     self.frames.pop();
                     if let Some(frame) = self.frames.last() {
@@ -353,28 +402,10 @@ impl Iterator for Walk {
                 }
             }
         };
-        if self
-            .frames
-            .last()
-            .is_some_and(|frame| frame.fd.is_none() && !frame.lost)
-        {
-            self.reopen();
-        }
         let frame = self.frames.last()?;
         let path = self.join(frame, &name);
         let Some(parent) = frame.fd.clone().filter(|_| !frame.lost) else {
-            // Any open folder serves here: nothing is opened through it.
-            let parent = self.frames.first()?.fd.clone()?;
-            let place = Place { parent, name };
-            let trouble = Some(Trouble::Moved);
-            return Some(Step {
-                path,
-                place,
-                kind: Kind::Unknown,
-                stat: None,
-                folder: None,
-                trouble,
-            });
+            return self.unknown(path, name, Trouble::Moved);
         };
         let place = Place { parent, name };
         let mut step = Step {
@@ -391,6 +422,7 @@ impl Iterator for Walk {
                     step.kind = kind_of_stat(&stat);
                     step.stat = Some(stat);
                 }
+                Err(Errno::XDEV) => step.kind = Kind::Mount,
                 Err(errno) => step.trouble = Some(Trouble::Errno(errno)),
             }
         }
@@ -412,18 +444,33 @@ impl Iterator for Walk {
     }
 }
 
-/// The names in a folder, sorted by bytes, with what the folder says they are.
-fn list(folder: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Kind)>, Errno> {
-    let mut names = Vec::new();
-    let mut buffer = [MaybeUninit::<u8>::uninit(); 32 * 1024];
-    let mut entries = RawDir::new(folder, &mut buffer);
-    while let Some(entry) = entries.next() {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push((name.to_vec(), kind_of(entry.file_type())));
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_folder_of_more_names_than_may_be_held_is_walked_in_the_same_order() {
+        let folder = tempfile::tempdir().unwrap();
+        for outer in 0..3 {
+            let inner = folder.path().join(format!("folder {outer}"));
+            std::fs::create_dir(&inner).unwrap();
+            for name in 0..700 {
+                std::fs::write(inner.join(format!("{:x}", name * 7919 % 700)), "").unwrap();
+            }
         }
+        let root = std::fs::File::open(folder.path()).unwrap();
+        let paths = |most| {
+            let mut walk = Walk::open(root.as_fd(), Path::new("")).unwrap();
+            walk.most = most;
+            let paths: Vec<_> = walk.by_ref().map(|step| step.path).collect();
+            assert_eq!(walk.held, 0);
+            paths
+        };
+        let all = paths(NAMES);
+        assert_eq!(all.len(), 1 + 3 * 701);
+        assert_eq!(paths(0), all);
+        let sorted = |paths: &[Vec<u8>]| paths.windows(2).all(|pair| pair[0] < pair[1]);
+        assert!(all.iter().skip(1).map(Vec::len).max() > Some(9) && sorted(&all[1..702]));
     }
-    names.sort_unstable();
-    Ok(names)
 }

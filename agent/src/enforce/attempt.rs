@@ -18,7 +18,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::capture::walk::{Place, Step};
+use crate::capture::{place::Place, walk::Step};
 
 /// On how many files, spread evenly, attempts are made; every folder is tried.
 pub const TRIED: u64 = 2_000;

@@ -1,5 +1,6 @@
 //! Copies one file into a vault: a clone that shares its blocks where the file system has it,
-//! else every byte, hashed on the way. The original is only read.
+//! else what it has, without its holes, hashed on the way. The original is only read, and no
+//! further than it was long when its copy was begun: one that grows must not fill the vault.
 
 use std::{
     fs::File,
@@ -12,7 +13,7 @@ use std::{
 
 use custody::digest::Digest;
 use rustix::{
-    fs::{Advice, Stat, fadvise, fstat, ftruncate, ioctl_ficlone},
+    fs::{Advice, SeekFrom, Stat, fadvise, fstat, ftruncate, ioctl_ficlone, seek},
     io::Errno,
 };
 use sha2::{Digest as _, Sha256};
@@ -24,7 +25,7 @@ use crate::capture::hash::BUFFER;
 pub enum Kept {
     /// As a clone, taken in one moment.
     Cloned,
-    /// Byte by byte; the hash is of what was read from the original.
+    /// Block by block; the digest is of what was read from the original.
     Copied(Digest),
 }
 
@@ -57,44 +58,71 @@ pub fn keep(from: &OwnedFd, to: &File, clones: &mut bool) -> Result<Kept, CopyTr
     let from = from
         .try_clone()
         .map_err(|e| CopyTrouble::Original(errno(&e)))?;
-    let from = File::from(from);
-    let (mut hasher, mut at, mut buffer) = (Sha256::new(), 0, vec![0; BUFFER]);
-    loop {
-        let count = match from.read_at(&mut buffer, at) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(CopyTrouble::Original(errno(&error))),
-        };
-        let block = &buffer[..count];
-        hasher.update(block);
-        // Zeros become a hole: a sparse file must not fill the vault.
-        if block.iter().any(|&b| b != 0) {
-            to.write_all_at(block, at)
-                .map_err(|e| CopyTrouble::Vault(errno(&e)))?;
-        }
-        at += count as u64;
-    }
-    ftruncate(to, at).map_err(CopyTrouble::Vault)?;
-    Ok(Kept::Copied(Digest::from_bytes(hasher.finalize().into())))
+    let (digest, length) = content(&from.into(), |at, block| {
+        to.write_all_at(block, at)
+            .map_err(|e| CopyTrouble::Vault(errno(&e)))
+    })?;
+    ftruncate(to, length).map_err(CopyTrouble::Vault)?;
+    Ok(Kept::Copied(digest))
 }
 
-/// Hashes a copy that was flushed, from the disk where the kernel lets go of what it has cached.
-pub fn hash_again(copy: OwnedFd) -> Result<Digest, Errno> {
+/// The digest of a copy that was flushed, from the disk where the kernel lets go of what it has
+/// cached.
+pub fn read_again(copy: OwnedFd) -> Result<Digest, CopyTrouble> {
     let _ = fadvise(&copy, 0, None, Advice::DontNeed);
-    let (file, mut hasher, mut at) = (File::from(copy), Sha256::new(), 0);
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        match file.read_at(&mut buffer, at) {
-            Ok(0) => return Ok(Digest::from_bytes(hasher.finalize().into())),
-            Ok(count) => {
-                hasher.update(&buffer[..count]);
-                at += count as u64;
-            }
+    content(&copy.into(), |_, _| Ok(())).map(|(digest, _)| digest)
+}
+
+/// Gives what a file has, in blocks at multiples of [`BUFFER`], without those that are all zeros,
+/// and says how long it is. The digest is of these blocks with where they stand, and of the
+/// length: a hole of 8 EiB takes no time, and a copy that has holes where the original has
+/// zeros gives the same.
+fn content(
+    file: &File,
+    mut take: impl FnMut(u64, &[u8]) -> Result<(), CopyTrouble>,
+) -> Result<(Digest, u64), CopyTrouble> {
+    let wrong = CopyTrouble::Original;
+    let size = || fstat(file).map(|stat| u64::try_from(stat.st_size).unwrap_or(0));
+    let end = size().map_err(wrong)?;
+    let (mut hasher, mut at, mut buffer) = (Sha256::new(), 0, vec![0; BUFFER]);
+    while at < end {
+        match seek(file, SeekFrom::Data(at)) {
+            Ok(data) => at = data - data % BUFFER as u64,
+            Err(Errno::NXIO) => break,
+            // It cannot be told where its holes are: then it is read from here.
+            Err(_) => {}
+        }
+        let most = end.saturating_sub(at).min(BUFFER as u64);
+        let block = &mut buffer[..usize::try_from(most).unwrap_or(0)];
+        let count = read_full(file, block, at).map_err(|e| wrong(errno(&e)))?;
+        if count == 0 {
+            break;
+        }
+        let block = &block[..count];
+        if block.iter().any(|&b| b != 0) {
+            hasher.update(at.to_be_bytes());
+            hasher.update(block);
+            take(at, block)?;
+        }
+        at += BUFFER as u64;
+    }
+    let length = end.min(size().map_err(wrong)?);
+    hasher.update(length.to_be_bytes());
+    Ok((Digest::from_bytes(hasher.finalize().into()), length))
+}
+
+/// Reads until the buffer is full or the file ends.
+fn read_full(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut got = 0;
+    while got < buffer.len() {
+        match file.read_at(&mut buffer[got..], at + got as u64) {
+            Ok(0) => break,
+            Ok(count) => got += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(errno(&error)),
+            Err(error) => return Err(error),
         }
     }
+    Ok(got)
 }
 
 /// What must stay the same while a file is kept: size, and the times of its last changes.

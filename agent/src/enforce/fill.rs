@@ -1,9 +1,16 @@
 //! Fills a vault: every thing of the living tree gets its origin's row, every file its clone or
 //! copy, every symbolic link its like. What cannot be kept is a row that says why.
 
-use std::{fs::File, os::fd::OwnedFd, time::Duration};
+use std::{
+    fs::File,
+    io::{self, BufReader, BufWriter, Read as _, Seek as _, Write as _},
+    os::fd::OwnedFd,
+};
 
-use custody::manifest::row::{Kind, Row, Status};
+use custody::{
+    digest::Digest,
+    manifest::row::{Kind, Row, Status},
+};
 use rustix::{
     fs::{Mode, OFlags, fstat, fstatvfs, ioctl_ficlone, openat},
     io::Errno,
@@ -15,10 +22,14 @@ use super::{
     own::Cursor,
     trouble::{self, HoldTrouble, while_doing},
 };
-use crate::capture::{
-    hash::{self, Links},
-    origins::{OriginsReader, OriginsWriter},
-    walk::{Step, errno_word},
+use crate::{
+    capture::{
+        hash,
+        origins::{OriginsReader, OriginsWriter},
+        shared::Shared,
+        walk::{Step, errno_word},
+    },
+    durable,
 };
 
 /// How often a file that changes is begun again.
@@ -80,37 +91,86 @@ pub fn room(vault: &OwnedFd, bytes: u64) -> Result<(), HoldTrouble> {
     Ok(())
 }
 
+/// The digests of what was read for each copy, in the order of the rows, in a file without a name:
+/// memory does not grow with the tree.
+pub struct Copies(BufWriter<File>);
+
+impl Copies {
+    fn new(job: &Job<'_>) -> io::Result<Self> {
+        let path = job.file("copies");
+        let file = durable::create_aside(&path, 0o600)?;
+        std::fs::remove_file(durable::aside(&path))?;
+        Ok(Self(BufWriter::new(file)))
+    }
+
+    fn push(&mut self, index: u64, digest: &Digest) -> io::Result<()> {
+        self.0.write_all(&index.to_be_bytes())?;
+        self.0.write_all(digest.as_bytes())
+    }
+
+    fn read(self) -> io::Result<impl FnMut() -> io::Result<Option<(u64, Digest)>>> {
+        let mut file = self
+            .0
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
+        file.rewind()?;
+        let mut file = BufReader::new(file);
+        Ok(move || {
+            let (mut index, mut digest) = ([0; 8], [0; 32]);
+            match file.read_exact(&mut index) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+                read => read?,
+            }
+            file.read_exact(&mut digest)?;
+            Ok(Some((
+                u64::from_be_bytes(index),
+                Digest::from_bytes(digest),
+            )))
+        })
+    }
+}
+
 /// Fills `tree` and puts the origins in their place.
-pub fn fill(job: &Job<'_>, tree: OwnedFd, mut clones: bool) -> Result<Filled, HoldTrouble> {
+pub fn fill(
+    job: &Job<'_>,
+    tree: OwnedFd,
+    mut clones: bool,
+) -> Result<(Filled, Copies), HoldTrouble> {
     let writing = trouble::own("the hold's origins cannot be written");
     let mut origins = OriginsWriter::create(&job.file("origins")).map_err(&writing)?;
+    let mut copies = Copies::new(job).map_err(&writing)?;
     let (mut cursor, mut filled) = (Cursor::new(tree), Filled::default());
-    let links = Links::default();
+    let shared = Shared::default();
     for (index, step) in (0..).zip(job.walk(None)?) {
         job.progress.step()?;
         let row = if step.kind == Kind::File && step.trouble.is_none() {
-            keep_file(&step, index, &mut cursor, &mut clones, &mut filled)?
+            let (row, kept) =
+                keep_file(&step, index, &mut cursor, &mut clones, &shared, &mut filled)?;
+            if let Some(Kept::Copied(digest)) = kept {
+                copies.push(index, &digest).map_err(&writing)?;
+            }
+            row
         } else {
-            keep_other(&step, index, &mut cursor, &links, &mut filled)?
+            keep_other(&step, index, &mut cursor, &shared, &mut filled)?
         };
         filled.unreadable += u64::from(row.status == Status::Unreadable);
         filled.changed += u64::from(row.status == Status::Changed);
         origins.push(&row).map_err(&writing)?;
     }
     origins.finish().map_err(&writing)?;
-    Ok(filled)
+    Ok((filled, copies))
 }
 
 fn keep_other(
     step: &Step,
     index: u64,
     cursor: &mut Cursor,
-    links: &Links,
+    shared: &Shared,
     filled: &mut Filled,
 ) -> Result<Row, HoldTrouble> {
     let writing = while_doing("the vault cannot be written");
     // Without content: for these kinds nothing is opened and the buffer is not used.
-    let row = hash::read(step, index, links, &mut [], &mut || {});
+    let row = hash::read(step, index, shared, &mut [], &mut || {});
     let kept = row.status == Status::Read;
     match (step.kind, &row.target) {
         (Kind::Folder, _) if kept => {
@@ -128,65 +188,54 @@ fn keep_other(
     Ok(row)
 }
 
-fn unreadable(mut row: Row, reason: impl Into<String>) -> Row {
-    row.status = Status::Unreadable;
-    row.reason = Some(reason.into());
-    row
-}
-
 fn keep_file(
     step: &Step,
     index: u64,
     cursor: &mut Cursor,
     clones: &mut bool,
+    shared: &Shared,
     filled: &mut Filled,
-) -> Result<Row, HoldTrouble> {
+) -> Result<(Row, Option<Kept>), HoldTrouble> {
     let writing = while_doing("the vault cannot be written");
-    let mut copy: Option<File> = None;
-    for tried in 1.. {
-        let again = tried < TRIES;
-        let (from, stat) = match hash::open_file(&step.place) {
-            // Somebody is asked to give up a lease on it and needs a moment.
-            Err(Errno::AGAIN) if again => {
-                std::thread::sleep(Duration::from_millis(100));
-                continue;
+    let looking = while_doing("a file in the target cannot be looked at");
+    let (mut copy, mut tried) = (None::<File>, 0);
+    loop {
+        tried += 1;
+        let opened = shared.patience.open(&step.place);
+        let (from, mut row, before) = match opened.and_then(|from| Ok((fstat(&from)?, from))) {
+            Ok((stat, from)) => {
+                let row = hash::row_of(index, step.path.clone(), &stat);
+                (from, row, copy::stamp_of(&stat))
             }
             Err(errno) => {
-                let unknown = Row::unknown(index, step.path.clone(), "");
-                let looked = step.place.stat();
-                let row = looked.map_or(unknown, |s| hash::row_of(index, step.path.clone(), &s));
-                if copy.is_some() {
-                    cursor.remove(&step.path).map_err(&writing)?;
-                }
-                return Ok(unreadable(row, errno_word(errno)));
+                let row = match errno {
+                    Errno::XDEV => hash::mount(index, step.path.clone()),
+                    errno => hash::unreadable(step, index, errno_word(errno)),
+                };
+                return without(row, step, cursor, copy.is_some());
             }
-            Ok(opened) => opened,
         };
-        let mut row = hash::row_of(index, step.path.clone(), &stat);
         if row.kind != Kind::File {
-            if copy.is_some() {
-                cursor.remove(&step.path).map_err(&writing)?;
-            }
-            return Ok(unreadable(row, "replaced-while-walking"));
+            row.status = Status::Unreadable;
+            row.reason = Some("replaced-while-walking".to_owned());
+            return without(row, step, cursor, copy.is_some());
         }
         row.xattrs = hash::xattrs(std::os::fd::AsFd::as_fd(&from));
         let to = match copy.take() {
             Some(to) => to,
             None => File::from(cursor.make_file(&step.path).map_err(&writing)?),
         };
-        let looking = while_doing("a file in the target cannot be looked at");
-        let before = copy::stamp(&from).map_err(&looking)?;
         let kept = match copy::keep(&from, &to, clones) {
             Err(CopyTrouble::Vault(errno)) => return Err(writing(errno)),
             Err(CopyTrouble::Original(errno)) => {
-                cursor.remove(&step.path).map_err(&writing)?;
-                return Ok(unreadable(row, errno_word(errno)));
+                row.status = Status::Unreadable;
+                row.reason = Some(errno_word(errno));
+                return without(row, step, cursor, true);
             }
             Ok(kept) => kept,
         };
-        let steady =
-            copy::stamp(&from).map_err(&looking)? == before && before == copy::stamp_of(&stat);
-        if !steady && again {
+        let steady = copy::stamp(&from).map_err(&looking)? == before;
+        if !steady && tried < TRIES {
             copy = Some(to);
             continue;
         }
@@ -199,29 +248,41 @@ fn keep_file(
         filled.bytes += row.size;
         match kept {
             Kept::Cloned => filled.cloned += 1,
-            Kept::Copied(digest) => {
-                filled.copied += 1;
-                row.sha256 = Some(digest);
-            }
+            Kept::Copied(_) => filled.copied += 1,
         }
-        return Ok(row);
+        return Ok((row, Some(kept)));
     }
-    Ok(unreadable(
-        Row::unknown(index, step.path.clone(), ""),
-        "EAGAIN",
-    ))
+}
+
+/// A row of what is not in the copy; removes what there is of it.
+fn without(
+    row: Row,
+    step: &Step,
+    cursor: &mut Cursor,
+    begun: bool,
+) -> Result<(Row, Option<Kept>), HoldTrouble> {
+    if begun {
+        let removed = cursor.remove(&step.path);
+        removed.map_err(while_doing("the vault cannot be written"))?;
+    }
+    Ok((row, None))
 }
 
 /// Reads every copied file again, after it was flushed, and compares it with what was read.
-pub fn compare(job: &Job<'_>, tree: OwnedFd) -> Result<(), HoldTrouble> {
+pub fn compare(job: &Job<'_>, tree: OwnedFd, copies: Copies) -> Result<(), HoldTrouble> {
     let reading = trouble::own("the hold's origins cannot be read");
+    let mut next_copy = copies.read().map_err(&reading)?;
+    let mut rows = OriginsReader::open(&job.file("origins")).map_err(&reading)?;
     let (mut cursor, mut differ) = (Cursor::new(tree), 0);
-    for row in OriginsReader::open(&job.file("origins")).map_err(&reading)? {
-        let row = row.map_err(&reading)?;
-        let Some(digest) = row.sha256 else { continue };
+    while let Some((index, digest)) = next_copy().map_err(&reading)? {
         job.progress.step()?;
-        let again = cursor.open_file(&row.path).and_then(copy::hash_again);
-        differ += u64::from(again != Ok(digest));
+        let found = rows.find(|row| row.as_ref().map_or(true, |row| row.index == index));
+        let row = found
+            .unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()))
+            .map_err(&reading)?;
+        let copy = cursor.open_file(&row.path);
+        let again = copy.map(|copy| copy::read_again(copy) == Ok(digest));
+        differ += u64::from(again != Ok(true));
     }
     if differ > 0 {
         return Err(HoldTrouble::BytesDiffer(differ));

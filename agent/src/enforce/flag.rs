@@ -6,13 +6,12 @@ use std::os::fd::AsFd;
 
 use rustix::{
     fs::{
-        AtFlags, IFlags, OFlags, Statx, StatxAttributes, StatxFlags, ioctl_getflags,
-        ioctl_setflags, statx,
+        AtFlags, IFlags, Statx, StatxAttributes, StatxFlags, ioctl_getflags, ioctl_setflags, statx,
     },
     io::Errno,
 };
 
-use crate::capture::walk::Place;
+use crate::capture::place::Place;
 
 /// `STATX_SUBVOL`: the kernel says which btrfs subvolume an inode is in.
 pub const SUBVOLUME: u32 = 0x8000;
@@ -21,10 +20,9 @@ fn wanted() -> StatxFlags {
     StatxFlags::BASIC_STATS | StatxFlags::from_bits_retain(SUBVOLUME)
 }
 
-/// Looks at a name without opening or following it.
+/// Looks at a name without opening or following it, and not at what is mounted there (`EXDEV`).
 pub fn look(place: &Place) -> Result<Statx, Errno> {
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
-    statx(&place.parent, place.name.as_slice(), flags, wanted())
+    look_at(place.pin()?)
 }
 
 /// Looks at something open.
@@ -43,15 +41,6 @@ pub fn changed_ns(stat: &Statx) -> i64 {
     time.tv_sec
         .saturating_mul(1_000_000_000)
         .saturating_add(i64::from(time.tv_nsec))
-}
-
-/// Opens a regular file so that its flags can be reached; reading does not move its times.
-pub fn open(place: &Place) -> Result<rustix::fd::OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    match place.open(flags | OFlags::NOATIME) {
-        Err(Errno::PERM) => place.open(flags),
-        opened => opened,
-    }
 }
 
 /// Reads the flag back.

@@ -16,14 +16,17 @@ use rustix::fs::{Mode, OFlags, fstat, openat2};
 use super::{
     immutable,
     inodes::{Inode, Inodes},
-    mechanism,
+    mechanism, moved,
     record::{Found, Lowered, Means, Phase, Proof, Raised, Record, Store},
     site::{Root, Site},
     sweep::Progress,
     trouble::{HoldTrouble, own, while_doing},
     vault,
 };
-use crate::capture::walk::{INSIDE, OnEnter, Place, Walk};
+use crate::capture::{
+    place::{INSIDE, Place},
+    walk::{OnEnter, Walk},
+};
 
 /// Where what is held is read: for capture, and for a release that reads it again.
 #[derive(Debug)]
@@ -86,6 +89,15 @@ pub struct Cover {
 }
 
 impl Cover {
+    /// Adds a target at `path` for who is `here`.
+    fn add(&mut self, here: &Path, path: &Path) {
+        if here.starts_with(path) {
+            self.whole = true;
+        } else if let Ok(inside) = path.strip_prefix(here) {
+            self.inside.insert(inside.as_os_str().as_bytes().to_vec());
+        }
+    }
+
     /// Whether another target covers a thing, by its path below the target or by another name.
     pub fn covers(&self, path: &[u8], inode: Inode) -> bool {
         let by_path = || {
@@ -133,23 +145,34 @@ impl Job<'_> {
         }))
     }
 
-    /// What those other targets do here for which `counts` says yes.
+    /// What those other targets do here for which `counts` says yes. It goes by where all of
+    /// them are now: a folder around one may have been moved, in here or away from here.
     pub fn cover(&self, counts: impl Fn(&Record) -> bool) -> Result<Cover, HoldTrouble> {
-        let mut cover = Cover::default();
+        let (mut cover, mut lost) = (Cover::default(), BTreeMap::new());
+        let here = self.site.root_path.join(&self.site.relative);
         let device = |site: &Site| fstat(&site.root).map(|stat| stat.st_dev).ok();
         for other in self.others.iter().filter(|other| counts(other)) {
             let path = path_of(other);
-            if self.path.starts_with(&path) {
-                cover.whole = true;
-            } else if let Ok(inside) = path.strip_prefix(&self.path) {
-                cover.inside.insert(inside.as_os_str().as_bytes().to_vec());
-            }
-            let same_device =
-                Site::find(self.roots, &path).is_ok_and(|site| device(&site) == device(&self.site));
-            if same_device {
+            let Ok(site) = Site::find(self.roots, &path) else {
+                continue;
+            };
+            if device(&site) == device(&self.site) {
                 let of = |what| Inodes::read(&self.store.file(other.target, what));
                 cover.linked.0.extend(of("linked")?.0);
                 cover.theirs.0.extend(of("theirs")?.0);
+            }
+            let (is_at_its_path, missing) = moved::look(&site, other)?;
+            if is_at_its_path {
+                cover.add(&here, &path);
+            }
+            let (_, all) = lost
+                .entry(site.root_path)
+                .or_insert_with(|| (site.root, HashSet::new()));
+            all.extend(missing);
+        }
+        for (root_path, (root, missing)) in lost {
+            for found in moved::search(&root, &self.exclude(), missing, self.progress)? {
+                cover.add(&here, &root_path.join(found));
             }
         }
         Ok(cover)
@@ -162,6 +185,15 @@ fn exclude(roots: &[Root], own: &[(u64, u64)]) -> Vec<(u64, u64)> {
         .filter_map(|root| Site::find(std::slice::from_ref(root), &root.path).ok());
     let vaults = sites.flat_map(|site| site.exclude());
     vaults.chain(own.iter().copied()).collect()
+}
+
+/// A path without links, also of a folder that is still to be made.
+fn without_links(path: PathBuf) -> PathBuf {
+    let plain = std::fs::canonicalize(&path).or_else(|_| {
+        let above = path.parent().unwrap_or(Path::new("/")).canonicalize()?;
+        Ok::<_, std::io::Error>(above.join(path.file_name().unwrap_or_default()))
+    });
+    plain.unwrap_or(path)
 }
 
 fn path_of(record: &Record) -> PathBuf {
@@ -188,7 +220,7 @@ impl Keeper {
             // A vault inside its root is spelled as the root is.
             let vault = match root.vault.strip_prefix(&root.path) {
                 Ok(inside) => path.join(inside),
-                Err(_) => root.vault,
+                Err(_) => without_links(root.vault),
             };
             found.push(Root { path, vault });
         }

@@ -13,7 +13,10 @@ use custody::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::trouble::{HoldTrouble, own};
+use super::{
+    inodes::Inode,
+    trouble::{HoldTrouble, own},
+};
 use crate::durable;
 
 /// How far a target is. Every state says what a crash in it reads back as.
@@ -146,6 +149,10 @@ pub struct Record {
     /// subvolume and number.
     #[serde(default)]
     pub inode: Option<(u64, u64)>,
+    /// Inodes that were the target before: something else was put in their place, and they may
+    /// still be held somewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<(u64, u64)>,
     /// Whether the target is one file.
     #[serde(default)]
     pub single: bool,
@@ -182,6 +189,7 @@ impl Record {
             means,
             phase: Phase::Planned,
             inode: None,
+            replaced: Vec::new(),
             single: false,
             sealed: false,
             things: 0,
@@ -191,6 +199,24 @@ impl Record {
             raised: None,
             lowered: None,
         }
+    }
+
+    /// All inodes that are, or were, the target.
+    pub fn inodes(&self) -> impl Iterator<Item = Inode> {
+        let all = self.inode.iter().chain(&self.replaced);
+        all.map(|&(subvolume, number)| Inode(subvolume, number))
+    }
+
+    /// Notes which inode the target is now; says whether that is news.
+    pub fn is_now(&mut self, inode: Inode) -> bool {
+        let now = (inode.0, inode.1);
+        let before = self.inode.replace(now);
+        if before == Some(now) {
+            return false;
+        }
+        self.replaced.retain(|replaced| *replaced != now);
+        self.replaced.extend(before);
+        true
     }
 
     /// Whether it is a reason for a flag in place, with its survey on disk.

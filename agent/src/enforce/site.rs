@@ -10,12 +10,15 @@ use std::{
 };
 
 use rustix::{
-    fs::{CWD, FileType, Mode, OFlags, Stat, fstat, fstatfs, mkdirat, openat, openat2},
+    fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, fstatfs, mkdirat, openat2},
     io::Errno,
 };
 
 use super::trouble::{HoldTrouble, own, while_doing};
-use crate::capture::walk::INSIDE;
+use crate::capture::place::{INSIDE, open_below};
+
+/// On the way to a root or a vault there may be mounts, and no links.
+const NO_LINKS: ResolveFlags = ResolveFlags::NO_SYMLINKS.union(ResolveFlags::NO_MAGICLINKS);
 
 /// A part of the host in which this agent may hold things.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,13 +64,10 @@ impl Site {
             .map_err(|_| HoldTrouble::OutsideRoots)?
             .components()
             .collect();
-        let fd = openat(
-            CWD,
-            &root.path,
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .map_err(while_doing("the root cannot be opened"))?;
+        // The root's path is plain: a link in it was put there since.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = openat2(CWD, &root.path, flags, Mode::empty(), NO_LINKS)
+            .map_err(while_doing("the root cannot be opened"))?;
         let file_system = file_system(&fd);
         Ok(Self {
             root: fd,
@@ -78,12 +78,16 @@ impl Site {
         })
     }
 
+    /// Takes hold of the target without opening it.
+    pub fn pin(&self) -> Result<OwnedFd, Errno> {
+        let path = self.relative.as_os_str().as_bytes();
+        open_below(self.root.as_fd(), path, OFlags::PATH)
+    }
+
     /// Looks at the target itself: a folder or a regular file, reached without a link.
     pub fn target(&self) -> Result<Stat, HoldTrouble> {
-        let name = self.relative.as_os_str().as_bytes();
-        let name = if name.is_empty() { &b"."[..] } else { name };
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = openat2(&self.root, name, flags, Mode::empty(), INSIDE)
+        let fd = self
+            .pin()
             .map_err(while_doing("the target cannot be opened"))?;
         let stat = fstat(&fd).map_err(while_doing("the target cannot be looked at"))?;
         match FileType::from_raw_mode(stat.st_mode) {
@@ -100,7 +104,7 @@ impl Site {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = match self.vault_path.strip_prefix(&self.root_path) {
             Ok(inside) => openat2(&self.root, inside, flags, Mode::empty(), INSIDE),
-            Err(_) => openat(CWD, &self.vault_path, flags, Mode::empty()),
+            Err(_) => openat2(CWD, &self.vault_path, flags, Mode::empty(), NO_LINKS),
         };
         let fd = match opened {
             Err(Errno::NOENT) => return Ok(None),

@@ -16,7 +16,7 @@ use super::{
     flag,
     inodes::{Inode, Inodes},
     sweep::{As, Progress, sweep},
-    trouble::{HoldTrouble, while_doing},
+    trouble::HoldTrouble,
 };
 use crate::capture::walk::{Step, Walk};
 
@@ -61,9 +61,14 @@ pub fn survey(
             return Ok(());
         }
         let stat = match look(step) {
-            // It went while we came: the raising pass will not find it either.
-            Err(Errno::NOENT) => return Ok(()),
-            looked => looked.map_err(while_doing("a thing in the target cannot be looked at"))?,
+            Ok(stat) => stat,
+            Err(Errno::XDEV) => {
+                mounts.fetch_add(1, Ordering::Relaxed);
+                return Ok(());
+            }
+            // It went while we came, or cannot be looked at: what follows finds that too, and
+            // says so. One thing must not keep all others from being held.
+            Err(_) => return Ok(()),
         };
         let inode = Inode::of(&stat);
         if flag::is_flagged(&stat) && !ours(step, inode) {

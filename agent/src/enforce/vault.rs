@@ -39,8 +39,9 @@ use super::{
 };
 use crate::{
     capture::{
+        place::Place,
         seal::digest_of,
-        walk::{OnEnter, Place, Walk},
+        walk::{OnEnter, Walk},
     },
     durable,
 };
@@ -120,10 +121,10 @@ fn fill(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldT
     let folder = open(vault, &name).map_err(&making)?;
     mkdirat(&folder, "tree", Mode::from(0o700)).map_err(&making)?;
     let tree = open(&folder, "tree").map_err(&making)?;
-    let filled = fill::fill(job, tree, clones)?;
+    let (filled, copies) = fill::fill(job, tree, clones)?;
     syncfs(vault).map_err(while_doing("the copies cannot be flushed"))?;
     let tree = open(&folder, "tree").map_err(&making)?;
-    fill::compare(job, tree)?;
+    fill::compare(job, tree, copies)?;
     let origins = digest_of(&job.file("origins"))
         .map_err(trouble::own("the hold's origins cannot be read"))?;
     record.origins = Some(origins.0);
@@ -199,7 +200,7 @@ fn seal(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldT
                 }));
             }
             if step.kind == Kind::File {
-                let file = flag::open(&step.place).map_err(&doing)?;
+                let file = step.place.open_file().map_err(&doing)?;
                 match flag::set(&file, true) {
                     Err(errno) if flag::is_no_flag_here(errno) => {
                         open_here.store(true, Ordering::Relaxed);
@@ -259,7 +260,7 @@ fn prove(job: &Job<'_>, record: &Record) -> Result<Proof, HoldTrouble> {
         |step| {
             let held = match (&step.folder, step.kind) {
                 (Some(folder), _) => flag::is_set(folder),
-                (None, Kind::File) => flag::open(&step.place).and_then(|file| {
+                (None, Kind::File) => step.place.open_file().and_then(|file| {
                     busy.fetch_add(
                         u64::from(lease::writers(&file) == Writers::Left),
                         Ordering::Relaxed,

@@ -9,27 +9,30 @@ use std::{
         unix::ffi::OsStrExt as _,
     },
     path::Path,
+    sync::Arc,
 };
 
 use custody::{digest::Digest, manifest::row::Row};
 use rustix::{
-    fs::{FileType, Mode, OFlags, fstat, openat2},
+    fs::{FileType, OFlags, fstat},
     io::Errno,
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::{capture::walk::INSIDE, enforce::Source};
-
-/// The kernel takes no longer path at once.
-const LONGEST: usize = 4000;
+use crate::{
+    capture::place::{Patience, Place, open_below, split},
+    enforce::Source,
+};
 
 /// A target that is read again.
 #[derive(Debug)]
 pub struct Base {
     /// The target's folder, or the folder in which the one file of the target lies.
-    folder: OwnedFd,
+    folder: Arc<OwnedFd>,
     /// The name of that one file, where the target is a file.
     single: Option<Vec<u8>>,
+    /// For leases.
+    patience: Patience,
 }
 
 impl Base {
@@ -41,22 +44,20 @@ impl Base {
     /// Opens a target below an open folder.
     pub fn below(root: &OwnedFd, relative: &Path) -> Result<Self, Errno> {
         let parts = relative.as_os_str().as_bytes();
-        let target = open(root, parts, OFlags::PATH)?;
+        let target = open_below(root.as_fd(), parts, OFlags::PATH)?;
         let stat = fstat(&target)?;
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            return Ok(Self {
-                folder: target,
-                single: None,
-            });
-        }
-        let cut = parts.iter().rposition(|&b| b == b'/');
-        let (folder, name) = match cut {
-            Some(cut) => (&parts[..cut], &parts[cut + 1..]),
-            None => (&b""[..], parts),
+        let (folder, single) = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => (target, None),
+            _ => {
+                let (folder, name) = split(parts);
+                let folder = open_below(root.as_fd(), folder, OFlags::PATH | OFlags::DIRECTORY)?;
+                (folder, Some(name.to_vec()))
+            }
         };
         Ok(Self {
-            folder: open(root, folder, OFlags::PATH | OFlags::DIRECTORY)?,
-            single: Some(name.to_vec()),
+            folder: Arc::new(folder),
+            single,
+            patience: Patience::default(),
         })
     }
 
@@ -65,35 +66,19 @@ impl Base {
         if self.single.as_deref().is_some_and(|single| single != path) {
             return Err(Errno::NOENT);
         }
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let fd = match open(&self.folder, path, flags | OFlags::NOATIME) {
-            Err(Errno::PERM) => open(&self.folder, path, flags)?,
-            opened => opened?,
+        let (folder, name) = split(path);
+        let parent = match folder {
+            b"" => Arc::clone(&self.folder),
+            _ => Arc::new(open_below(self.folder.as_fd(), folder, OFlags::PATH)?),
         };
+        let name = name.to_vec();
+        let fd = self.patience.open(&Place { parent, name })?;
         let stat = fstat(&fd)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(Errno::INVAL);
         }
         Ok(File::from(fd))
     }
-}
-
-/// Opens a path below a folder, in pieces that the kernel takes.
-fn open(folder: &OwnedFd, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
-    let step = |folder: &OwnedFd, name: &[u8], flags| {
-        let name = if name.is_empty() { &b"."[..] } else { name };
-        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat2(folder.as_fd(), name, flags, Mode::empty(), INSIDE)
-    };
-    let (mut rest, mut near) = (path, None);
-    while rest.len() > LONGEST {
-        let cut = rest[..LONGEST].iter().rposition(|&b| b == b'/');
-        let cut = cut.ok_or(Errno::NAMETOOLONG)?;
-        let way = OFlags::PATH | OFlags::DIRECTORY;
-        near = Some(step(near.as_ref().unwrap_or(folder), &rest[..cut], way)?);
-        rest = &rest[cut + 1..];
-    }
-    step(near.as_ref().unwrap_or(folder), rest, flags)
 }
 
 /// Reads as many bytes as a row says and hashes them on the way.

@@ -1,19 +1,29 @@
 //! Trees to hold, and every way to change one.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     fs::{self, File, Permissions},
     io::{self, Write as _},
-    os::unix::{
-        ffi::OsStrExt as _,
-        fs::{PermissionsExt as _, chown, symlink},
+    os::{
+        fd::AsFd as _,
+        unix::{
+            ffi::OsStrExt as _,
+            fs::{PermissionsExt as _, chown, symlink},
+        },
     },
     path::{Path, PathBuf},
     process::Command,
 };
 
-use agent::enforce::{Keeper, Progress, Root};
-use custody::id::TargetId;
+use agent::{
+    capture::seal::{self, Capture, capture},
+    enforce::{Keeper, Progress, Root},
+};
+use custody::{
+    id::{SnapshotId, TargetId},
+    manifest::{file::Reader, leaf::SnapshotKey, row::Row},
+};
 use rustix::{
     process::{Gid, Uid},
     thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
@@ -95,6 +105,27 @@ pub fn as_nobody<T: Send>(work: impl FnOnce() -> T + Send) -> T {
         });
         thread.join().unwrap()
     })
+}
+
+/// Captures a target from where the keeper says that it is to be read.
+pub fn captured(keeper: &Keeper, number: u8) -> BTreeMap<Vec<u8>, Row> {
+    let source = keeper.source(target(number)).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let manifest = out.path().join("manifest.parquet");
+    let what = Capture {
+        root: source.root.as_fd(),
+        relative: &source.relative,
+        exclude: source.exclude,
+        origins: source.origins,
+        snapshot: SnapshotId::from_random([2; 16]),
+        key: &SnapshotKey::from_random([1; 32]),
+        out: &manifest,
+        threads: 2,
+    };
+    capture(&what, &seal::Progress::default()).unwrap();
+    let rows = Reader::open(File::open(&manifest).unwrap()).unwrap();
+    let rows = rows.map(|stored| stored.unwrap().row.unwrap());
+    rows.map(|row| (row.path.clone(), row)).collect()
 }
 
 type Change = (&'static str, fn(&Path) -> io::Result<()>);

@@ -22,6 +22,8 @@ use rustix::{fs::syncfs, io::Errno};
 
 pub use raise::plan;
 
+use crate::capture::{place::Patience, walk::Trouble};
+
 use super::{
     flag,
     inodes::{Inode, Inodes},
@@ -30,7 +32,7 @@ use super::{
     moved,
     record::{Found, Lowered, Phase, Proof, Raised, Record},
     site,
-    survey::Survey,
+    survey::{self, Survey},
     sweep::{As, sweep},
     trouble::{HoldTrouble, while_doing},
 };
@@ -53,34 +55,51 @@ impl Mechanism for InPlace {
     }
 
     fn lower(&self, job: &mut Job<'_>, record: &mut Record) -> Result<Lowered, HoldTrouble> {
-        // Never begun, or destroyed by force: there is nothing to free.
-        let found = match record.phase {
-            Phase::Planned => None,
-            _ => moved::find(job, record)?,
-        };
-        let Some(relative) = found else {
-            return Ok(Lowered::default());
-        };
-        job.site.relative = relative;
-        lower(job, record)
+        let mut all = Lowered::default();
+        if record.phase == Phase::Planned {
+            return Ok(all);
+        }
+        record.phase = Phase::Lowering;
+        job.store.put(record)?;
+        // What was destroyed by force is nowhere, and need not be freed.
+        for place in moved::places(job, record)? {
+            job.site.relative = place;
+            let lowered = lower(job)?;
+            all.freed += lowered.freed;
+            all.kept += lowered.kept;
+        }
+        Ok(all)
     }
 }
 
 /// Takes off every flag that has no reason left.
-fn lower(job: &Job<'_>, record: &mut Record) -> Result<Lowered, HoldTrouble> {
-    record.phase = Phase::Lowering;
-    job.store.put(record)?;
+fn lower(job: &Job<'_>) -> Result<Lowered, HoldTrouble> {
     let theirs = Inodes::read(&job.file("theirs"))?;
     let cover = job.cover(Record::flags_stand)?;
-    let [freed, kept] = [const { AtomicU64::new(0) }; 2];
+    let [freed, kept, unreached] = [const { AtomicU64::new(0) }; 3];
+    let patience = Patience::default();
     sweep(job.walk(None)?, job.threads, As::Ourselves, |step| {
-        let fd = match (&step.folder, step.kind) {
-            (Some(folder), _) => Arc::clone(folder),
-            (None, Kind::File) if step.trouble.is_none() => match flag::open(&step.place) {
-                Err(Errno::NOENT) => return Ok(()),
-                opened => Arc::new(opened.map_err(while_doing("a held file cannot be opened"))?),
-            },
+        let opened = match (&step.folder, step.kind, step.trouble) {
+            (Some(folder), _, trouble) => {
+                // It opened and could not be listed: what is in it stays as it is.
+                unreached.fetch_add(u64::from(trouble.is_some()), Ordering::Relaxed);
+                Ok(Arc::clone(folder))
+            }
+            (None, Kind::File, None) => patience.open(&step.place).map(Arc::new),
+            (.., Some(Trouble::Errno(errno))) => Err(errno),
+            (.., Some(Trouble::Moved)) => Err(Errno::STALE),
+            // Never flagged.
             _ => return Ok(()),
+        };
+        let fd = match opened {
+            Ok(fd) => fd,
+            // Nothing that is held can go, or be mounted upon.
+            Err(Errno::NOENT | Errno::XDEV) => return Ok(()),
+            Err(_) => {
+                let is_free = survey::look(step).is_ok_and(|stat| !flag::is_flagged(&stat));
+                unreached.fetch_add(u64::from(!is_free), Ordering::Relaxed);
+                return Ok(());
+            }
         };
         job.progress.step()?;
         let doing = while_doing("a flag cannot be taken off");
@@ -99,6 +118,12 @@ fn lower(job: &Job<'_>, record: &mut Record) -> Result<Lowered, HoldTrouble> {
     })?;
     syncfs(&job.site.root).map_err(while_doing("the flags cannot be flushed"))?;
     job.progress.step()?;
+    if unreached.into_inner() > 0 {
+        // A flag that stays for ever must not be called lowered.
+        return Err(while_doing(
+            "some of what is held cannot be opened to be freed",
+        )(Errno::IO));
+    }
     Ok(Lowered {
         freed: freed.into_inner(),
         kept: kept.into_inner(),
@@ -122,7 +147,7 @@ fn limits(found: &Survey, file_system: &str) -> Vec<String> {
         ),
         (
             found.mounts,
-            "mounted file systems below it: they are not held",
+            "mounted file systems below it: neither they nor what lies under them is held",
         ),
     ];
     for (count, what) in counted {

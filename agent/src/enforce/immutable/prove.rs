@@ -1,18 +1,16 @@
 //! Proving in place: attempts on a spread of what is held, and on every file the flag read back
 //! and the question whether a writer is left. Checking: what is not as it was.
 
-use std::{
-    os::fd::OwnedFd,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
 };
 
 use custody::manifest::row::Kind;
+use rustix::io::Errno;
 
 use crate::{
-    capture::walk::Trouble,
+    capture::{place::Place, walk::Trouble},
     enforce::{
         attempt::{self, TRIED, Tally},
         flag,
@@ -35,15 +33,22 @@ pub(super) fn prove(job: &Job<'_>, record: &Record) -> Result<Proof, HoldTrouble
     let files = record.raised.as_ref().map_or(0, |raised| raised.files);
     let apart = files.div_ceil(TRIED).max(1);
     let (tally, next, uncounted) = (Tally::default(), AtomicU64::new(0), AtomicU64::new(0));
-    let busy: Mutex<Vec<OwnedFd>> = Mutex::default();
+    let busy: Mutex<Vec<Place>> = Mutex::default();
+    // An attempt is made only where the flag is seen. Where it is missing there is nothing to
+    // prove, and what a customer may have put there since would be changed by us.
     if let Some(place) = job.own_name()? {
-        let kind = if record.single {
-            Kind::File
+        let held = flag::look(&place).is_ok_and(|stat| flag::is_flagged(&stat));
+        if held {
+            let kind = if record.single {
+                Kind::File
+            } else {
+                Kind::Folder
+            };
+            attempt::to_rename(&place, &tally);
+            attempt::to_unlink(&place, kind, &tally);
         } else {
-            Kind::Folder
-        };
-        attempt::to_rename(&place, &tally);
-        attempt::to_unlink(&place, kind, &tally);
+            tally.count(false);
+        }
     }
     sweep(job.walk(None)?, job.threads, As::Ourselves, |step| {
         match (step.trouble, step.kind) {
@@ -55,27 +60,31 @@ pub(super) fn prove(job: &Job<'_>, record: &Record) -> Result<Proof, HoldTrouble
             _ => {}
         }
         job.progress.step()?;
-        if let Some(folder) = &step.folder {
-            tally.count(flag::is_set(folder).unwrap_or(false));
-            attempt::on(step, &tally);
+        let held = match &step.folder {
+            Some(folder) => flag::is_set(folder),
+            None if step.kind == Kind::File => match flag::look(&step.place) {
+                Err(Errno::XDEV) => return Ok(()),
+                looked => looked.map(|stat| flag::is_flagged(&stat)),
+            },
+            // It carries no flag: its folder's keeps it.
+            None => flag::is_set(&step.place.parent),
+        };
+        let held = held.unwrap_or(false);
+        if step.kind == Kind::File || step.folder.is_some() {
+            tally.count(held);
+        }
+        if !held {
             return Ok(());
         }
-        if next.fetch_add(1, Ordering::Relaxed).is_multiple_of(apart) {
+        if step.folder.is_some() || next.fetch_add(1, Ordering::Relaxed).is_multiple_of(apart) {
             attempt::on(step, &tally);
         }
-        if step.kind == Kind::File {
-            let Ok(file) = flag::open(&step.place) else {
-                tally.count(false);
-                return Ok(());
-            };
-            tally.count(flag::is_set(&file).unwrap_or(false));
-            if lease::writers(&file) != Writers::None {
-                let mut busy = busy.lock().unwrap_or_else(PoisonError::into_inner);
-                if busy.len() < WAITED_FOR {
-                    busy.push(file);
-                } else {
-                    uncounted.fetch_add(1, Ordering::Relaxed);
-                }
+        if step.kind == Kind::File && is_busy(&step.place) {
+            let mut busy = busy.lock().unwrap_or_else(PoisonError::into_inner);
+            if busy.len() < WAITED_FOR {
+                busy.push(step.place.clone());
+            } else {
+                uncounted.fetch_add(1, Ordering::Relaxed);
             }
         }
         Ok(())
@@ -83,7 +92,7 @@ pub(super) fn prove(job: &Job<'_>, record: &Record) -> Result<Proof, HoldTrouble
     let mut busy = busy.into_inner().unwrap_or_else(PoisonError::into_inner);
     let patient_until = std::time::Instant::now() + PATIENCE;
     loop {
-        busy.retain(|file| lease::writers(file) != Writers::None);
+        busy.retain(is_busy);
         if busy.is_empty() || std::time::Instant::now() >= patient_until {
             break;
         }
@@ -96,6 +105,12 @@ pub(super) fn prove(job: &Job<'_>, record: &Record) -> Result<Proof, HoldTrouble
         refused,
         writers: busy.len() as u64 + uncounted.into_inner(),
     })
+}
+
+/// Whether somebody can write to a file, or may be able to: whoever has a write lease on it, too.
+fn is_busy(place: &Place) -> bool {
+    let asked = place.open_file().map(lease::writers);
+    asked != Ok(Writers::None)
 }
 
 /// Looks for what is not as it was when the hold was raised.

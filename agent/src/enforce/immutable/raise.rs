@@ -11,22 +11,25 @@ use std::{
 
 use custody::manifest::row::Kind;
 use rustix::{
-    fs::{FileType, fstat, syncfs},
+    fs::{FileType, Statx, fstat, syncfs},
     io::Errno,
 };
 
 use super::limits;
 use crate::{
-    capture::walk::{OnEnter, Step, Trouble, kind_of},
+    capture::{
+        place::Place,
+        walk::{OnEnter, Step, Trouble, kind_of},
+    },
     enforce::{
         flag,
         inodes::{Inode, Inodes},
-        keeper::{self, Job},
+        keeper::{self, Cover, Job},
         moved,
         record::{Means, Phase, Raised, Record},
         survey::{self, Survey},
         sweep::{As, sweep},
-        trouble::{HoldTrouble, while_doing},
+        trouble::{HoldTrouble, own, while_doing},
     },
 };
 
@@ -48,19 +51,56 @@ struct Pass {
     bytes: AtomicU64,
     things: AtomicU64,
     unprotected: AtomicU64,
+    /// Files with leases on them.
+    leased: Mutex<Vec<Step>>,
+}
+
+/// Files with leases that are waited for in one pass, all at the same time; the others come next
+/// time.
+const WAITED_FOR: usize = 64;
+
+/// Why a file is not flagged.
+enum Unflagged {
+    /// There is a lease on it.
+    Leased,
+    /// Another file system is mounted on it.
+    Mounted,
+    /// For another reason.
+    Trouble(HoldTrouble),
+}
+
+impl From<HoldTrouble> for Unflagged {
+    fn from(trouble: HoldTrouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
+impl From<Errno> for Unflagged {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::AGAIN => Self::Leased,
+            Errno::XDEV => Self::Mounted,
+            Errno::NOSPC | Errno::DQUOT | Errno::ROFS => {
+                Self::Trouble(while_doing("a flag cannot be set")(errno))
+            }
+            _ => Self::Trouble(NO_FLAG),
+        }
+    }
 }
 
 /// Makes the durable list of what others had flagged, before the first flag of ours.
 pub fn plan(job: &Job<'_>, record: &mut Record) -> Result<Survey, HoldTrouble> {
     let cover = job.cover(Record::flags_may_be_found)?;
     let walk = job.walk(None)?;
+    if let Some(inode) = walk.first().and_then(moved::inode_of) {
+        record.is_now(inode);
+    }
     let found = survey::survey(walk, job.threads, job.progress, |step, inode| {
         cover.covers(&step.path, inode) && !cover.theirs.0.contains(&inode)
     })?;
     found.theirs.write(&job.file("theirs"))?;
     found.linked.write(&job.file("linked"))?;
     job.progress.step()?;
-    record.inode = moved::inode(job)?.map(|Inode(subvolume, number)| (subvolume, number));
     record.phase = Phase::Raising;
     record.raised = Some(Raised {
         mechanism: Means::ImmutableFlag.word().to_owned(),
@@ -93,6 +133,7 @@ pub(super) fn raise(job: &Job<'_>, record: &mut Record) -> Result<Raised, HoldTr
         bytes: AtomicU64::new(0),
         things: AtomicU64::new(0),
         unprotected: AtomicU64::new(0),
+        leased: Mutex::default(),
     };
     let cover = job.cover(Record::flags_may_be_found)?;
     let walk = match job.walk(Some(flag_first(Arc::clone(&pass.flagged)))) {
@@ -103,6 +144,15 @@ pub(super) fn raise(job: &Job<'_>, record: &mut Record) -> Result<Raised, HoldTr
         }
         walk => walk?,
     };
+    // Something else may stand at the path than when it was raised before. What was held then is
+    // not forgotten.
+    if walk
+        .first()
+        .and_then(moved::inode_of)
+        .is_some_and(|inode| record.is_now(inode))
+    {
+        job.store.put(record)?;
+    }
     sweep(walk, job.threads, As::Ourselves, |step| {
         if step.trouble == Some(Trouble::Excluded) {
             return Ok(());
@@ -114,9 +164,15 @@ pub(super) fn raise(job: &Job<'_>, record: &mut Record) -> Result<Raised, HoldTr
         job.progress.step()?;
         let ours = |inode| cover.covers(&step.path, inode);
         match (step.kind, step.trouble) {
-            (Kind::File, None) => match flag_file(job, &pass, step, &ours) {
-                Err(HoldTrouble::NotSupported(_)) if !record.single => pass.unprotected(),
-                flagged => return flagged,
+            (Kind::File, None) => match flag_file(job, &pass, step, Place::open_file, &ours) {
+                Err(Unflagged::Leased) if pass.waits_for(step) => {}
+                Err(Unflagged::Leased) => pass.unprotected(),
+                Err(Unflagged::Mounted) => {}
+                Err(Unflagged::Trouble(HoldTrouble::NotSupported(_))) if !record.single => {
+                    pass.unprotected();
+                }
+                Err(Unflagged::Trouble(trouble)) => return Err(trouble),
+                Ok(()) => {}
             },
             (Kind::Folder, None) => return count_folder(job, &pass, step, &ours),
             (_, Some(_)) => pass.unprotected(),
@@ -124,6 +180,7 @@ pub(super) fn raise(job: &Job<'_>, record: &mut Record) -> Result<Raised, HoldTr
         }
         Ok(())
     })?;
+    pass.flag_leased(job, &cover)?;
     syncfs(&job.site.root).map_err(while_doing("the flags cannot be flushed"))?;
     job.progress.step()?;
     let mut raised = record.raised.clone().ok_or(HoldTrouble::UnknownTarget)?;
@@ -144,8 +201,56 @@ pub(super) fn raise(job: &Job<'_>, record: &mut Record) -> Result<Raised, HoldTr
 }
 
 impl Pass {
+    fn count_file(&self, stat: &Statx) {
+        self.files.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(stat.stx_size, Ordering::Relaxed);
+    }
+
     fn unprotected(&self) {
         self.unprotected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Puts a file with a lease on it by until the end of the pass, if there is room.
+    fn waits_for(&self, step: &Step) -> bool {
+        let mut leased = self.leased.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_room = leased.len() < WAITED_FOR;
+        if has_room {
+            leased.push(step.clone());
+        }
+        has_room
+    }
+
+    /// Flags the files with leases on them, each in a thread that waits until its lease is gone:
+    /// whoever holds many could else keep us waiting that many times.
+    fn flag_leased(&self, job: &Job<'_>, cover: &Cover) -> Result<(), HoldTrouble> {
+        let leased = {
+            let mut leased = self.leased.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *leased)
+        };
+        let wait = |step: &Step| {
+            let ours = |inode| cover.covers(&step.path, inode);
+            job.progress.step()?;
+            match flag_file(job, self, step, Place::open_file_waiting, &ours) {
+                Ok(()) | Err(Unflagged::Mounted) => Ok(()),
+                Err(Unflagged::Leased | Unflagged::Trouble(HoldTrouble::NotSupported(_))) => {
+                    self.unprotected();
+                    Ok(())
+                }
+                Err(Unflagged::Trouble(trouble)) => Err(trouble),
+            }
+        };
+        std::thread::scope(|scope| {
+            let mut hands = Vec::new();
+            for step in &leased {
+                let named = std::thread::Builder::new().name("waiter".to_owned());
+                let hand = named.spawn_scoped(scope, || wait(step));
+                hands.push(hand.map_err(own("a thread cannot be started"))?);
+            }
+            hands.into_iter().try_for_each(|hand| {
+                let ended = hand.join();
+                ended.unwrap_or(Err(HoldTrouble::Stopped))
+            })
+        })
     }
 
     /// Notes a flag that was there before ours, should it have come after the survey.
@@ -208,30 +313,28 @@ fn flag_file(
     job: &Job<'_>,
     pass: &Pass,
     step: &Step,
+    open: impl Fn(&Place) -> Result<OwnedFd, Errno>,
     ours: &impl Fn(Inode) -> bool,
-) -> Result<(), HoldTrouble> {
-    let unprotected = |errno: Errno| match errno {
-        Errno::NOSPC | Errno::DQUOT | Errno::ROFS => while_doing("a flag cannot be set")(errno),
-        _ => NO_FLAG,
-    };
-    let fd = flag::open(&step.place).map_err(unprotected)?;
-    let stat = flag::look_at(&fd).map_err(unprotected)?;
-    if kind_of(FileType::from_raw_mode(stat.stx_mode.into())) != Kind::File {
-        return Err(NO_FLAG);
-    }
-    let inode = Inode::of(&stat);
-    if flag::is_flagged(&stat) {
-        pass.note_flag(job, inode, ours)?;
-    } else {
+) -> Result<(), Unflagged> {
+    let mut stat = flag::look(&step.place)?;
+    if !flag::is_flagged(&stat) {
+        let fd = open(&step.place)?;
+        stat = flag::look_at(&fd)?;
+        if kind_of(FileType::from_raw_mode(stat.stx_mode.into())) != Kind::File {
+            return Err(NO_FLAG.into());
+        }
         if stat.stx_nlink > 1 {
             let mut linked = pass.linked.lock().unwrap_or_else(PoisonError::into_inner);
-            if linked.0.insert(inode) {
+            if linked.0.insert(Inode::of(&stat)) {
                 linked.write(&job.file("linked"))?;
             }
         }
-        flag::set(&fd, true).map_err(unprotected)?;
+        if flag::set(&fd, true)? {
+            pass.count_file(&stat);
+            return Ok(());
+        }
     }
-    pass.files.fetch_add(1, Ordering::Relaxed);
-    pass.bytes.fetch_add(stat.stx_size, Ordering::Relaxed);
+    pass.note_flag(job, Inode::of(&stat), ours)?;
+    pass.count_file(&stat);
     Ok(())
 }
