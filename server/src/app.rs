@@ -10,7 +10,11 @@ use proto::v1::{
 };
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Server, server::Router};
+use tonic::{
+    Request, Status,
+    service::interceptor::InterceptedService,
+    transport::{Server, server::Router},
+};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::layer::util::{Identity as Plain, Stack};
 
@@ -35,6 +39,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 const FRESH_CERTIFICATE: Duration = Duration::from_secs(24 * 3600);
 /// Calls under way at most on one connection.
 const CALLS_EACH: u32 = 256;
+/// The longest message of a call that only asks, or that strangers may make.
+const SMALL: usize = 64 << 10;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);
 
@@ -183,6 +189,20 @@ async fn services(
             .await;
     }
     let c = || Arc::clone(coordinator);
+    // Asked before anything of the message is read, and again by each call.
+    let logged_in = {
+        let coordinator = c();
+        move |call: Request<()>| match rpc::person(&coordinator, &call) {
+            Ok(_) => Ok(call),
+            Err(no) => Err(Status::from(no)),
+        }
+    };
+    let session = SessionServer::new(rpc::SessionService(c()));
+    let enrolment = EnrolmentServer::new(rpc::EnrolmentService(c()));
+    let records = RecordsServer::new(rpc::RecordsService(c())).max_decoding_message_size(SMALL);
+    let ledger = LedgerServer::new(rpc::LedgerService(c())).max_decoding_message_size(SMALL);
+    let evidence = EvidenceServer::new(rpc::EvidenceService(c())).max_decoding_message_size(SMALL);
+    let desk = DeskServer::new(rpc::DeskService(c()));
     let router = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
@@ -190,12 +210,12 @@ async fn services(
         .concurrency_limit_per_connection(CALLS_EACH as usize)
         .layer(telemetry::Calls)
         .add_service(health)
-        .add_service(SessionServer::new(rpc::SessionService(c())))
-        .add_service(DeskServer::new(rpc::DeskService(c())))
-        .add_service(RecordsServer::new(rpc::RecordsService(c())))
-        .add_service(LedgerServer::new(rpc::LedgerService(c())))
-        .add_service(EvidenceServer::new(rpc::EvidenceService(c())))
-        .add_service(EnrolmentServer::new(rpc::EnrolmentService(c())))
+        .add_service(session.max_decoding_message_size(SMALL))
+        .add_service(enrolment.max_decoding_message_size(SMALL))
+        .add_service(InterceptedService::new(desk, logged_in.clone()))
+        .add_service(InterceptedService::new(records, logged_in.clone()))
+        .add_service(InterceptedService::new(ledger, logged_in.clone()))
+        .add_service(InterceptedService::new(evidence, logged_in))
         .add_service(FleetServer::new(rpc::FleetService(c())));
     (reporter, router)
 }

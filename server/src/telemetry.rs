@@ -23,8 +23,8 @@ use crate::{clock, config::Log};
 pub const REQUEST_ID: &str = "x-request-id";
 /// How long a call may take until its answer begins.
 const LONGEST: Duration = Duration::from_secs(60);
-const TOO_LARGE: &str = "The message is larger than 4 MiB. Send less at a time: files go in \
-                         chunks of at most 1 MiB.";
+const TOO_LARGE: &str = "The message is larger than the call takes, which is at most 4 MiB. Send \
+                         less at a time: files go in chunks of at most 1 MiB.";
 /// The calls whose answer comes only when all was sent, or read and checked.
 const UNBOUNDED: &str = "/holdfast.v1.Fleet/Upload";
 

@@ -243,6 +243,24 @@ async fn a_message_over_the_limit_is_refused_with_a_next_step() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_stranger_sends_is_not_read() {
+    let coordinator = Coordinator::new().await;
+    // No call without a log-in is read to its end, and none that is open to strangers is long.
+    let mut desk = DeskClient::new(coordinator.channel().await);
+    let large = SubmitRequest {
+        entry: vec![b'x'; 5 << 20].into(),
+        ..SubmitRequest::default()
+    };
+    let refused = desk.submit(Request::new(large)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+    let refused = coordinator
+        .login_with(&[7; 32], vec![0; 100_000])
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_answer_carries_the_id_of_its_call() {
     let coordinator = Coordinator::new().await;
     let mut session = SessionClient::new(coordinator.channel().await);

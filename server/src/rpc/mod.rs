@@ -15,6 +15,7 @@ mod records;
 mod session;
 pub(crate) mod stream;
 
+pub(crate) use caller::person;
 pub use desk::DeskService;
 pub use enrolment::EnrolmentService;
 pub use evidence::EvidenceService;
