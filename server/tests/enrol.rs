@@ -46,6 +46,27 @@ async fn a_wrong_token_is_refused_and_recorded_and_the_right_one_still_serves() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_who_names_an_agent_neither_speaks_for_it_nor_fills_the_log() {
+    let coordinator = Coordinator::new().await;
+    let agent = Agent::new(&coordinator).await;
+    let (key, tls) = keys();
+    for _ in 0..20 {
+        let refused = enrol(&coordinator, agent.id, &[7; 32], &key, &tls, |_| {}).await;
+        assert_eq!(rule(&refused.unwrap_err()), "enrol.used");
+    }
+    let log = coordinator.log().await;
+    let refused: Vec<_> = log
+        .iter()
+        .filter_map(|statement| match &statement.body {
+            Body::Refused(refused) => Some(refused),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(refused.len(), 10);
+    assert!(refused.iter().all(|refused| refused.by.is_none()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_used_token_is_refused_and_says_to_invite_again() {
     let coordinator = Coordinator::new().await;
     let (agent, token) = invite(&coordinator, now() + Span::hours(1)).await;

@@ -224,6 +224,44 @@ async fn an_agent_that_says_two_things_at_one_place_is_on_record_once_with_both(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_cannot_keep_anothers_fork_off_the_record_by_claiming_to_have_found_it() {
+    use base64::Engine as _;
+    let mut house = House::new().await;
+    let (mut liar, mut robot) = (house.robot().await, house.robot().await);
+    let start = robot.prev;
+    let place = custody::statement::Link {
+        epoch: 0,
+        seq: 0,
+        prev: start,
+        boot: start,
+        monotonic_ns: "1".to_owned(),
+    };
+    let forged = house::seal(
+        &liar.key,
+        Author::Agent(robot.id),
+        Some(place),
+        acknowledged(),
+    );
+    let found = Body::Finding(custody::statement::Finding {
+        what: FindingKind::Equivocation,
+        target: None,
+        count: 2,
+        evidence: vec![],
+        entry: Some(base64::engine::general_purpose::STANDARD.encode(forged)),
+    });
+    house.submit(plain(liar.says(found))).await.unwrap();
+    house.reopen().await;
+    house
+        .submit(plain(robot.says(acknowledged())))
+        .await
+        .unwrap();
+    let fork = robot.at(0, start, acknowledged());
+    assert_eq!(rule(&house.submit(plain(fork)).await), "agent.chain");
+    let findings = house.desk().house().findings.clone();
+    assert!(findings.values().any(|f| f.by == Author::Coordinator));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_entries_of_one_agent_can_be_handed_in_without_waiting() {
     let house = House::new().await;
     let mut robot = house.robot().await;

@@ -51,7 +51,6 @@ impl Refusal {
         matches!(self.kind, Kind::Forbidden)
             || self.rule.starts_with("approval.")
             || self.rule.starts_with("release.")
-            || self.rule == "claim.nothing-held"
     }
 }
 

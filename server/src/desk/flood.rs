@@ -1,4 +1,7 @@
-//! Keeps a flood out of the log: so many recorded refusals an author and minute, the rest counted.
+//! Keeps a flood out of the log: so many recorded refusals a source and while, the rest counted.
+//!
+//! A source is an author whose signature or certificate was checked, or everybody outside: what
+//! a stranger says of himself must use up nobody else's share.
 
 use std::collections::HashMap;
 
@@ -7,8 +10,12 @@ use custody::{
     time::{Span, Time},
 };
 
-/// The most that is recorded of one author in one minute.
+/// The most that is recorded of one source in a minute, or in an hour of strangers.
 pub(super) const MOST: u32 = 10;
+/// The while of an author whose signature or certificate was checked.
+const AUTHOR: Span = Span::seconds(60);
+/// The same for everybody outside together: anyone who can connect can be refused.
+const OUTSIDE: Span = Span::hours(1);
 
 struct Window {
     began: Time,
@@ -29,7 +36,8 @@ impl Flood {
             only_counted: 0,
         });
         let age = now - window.began;
-        if age >= Span::seconds(60) || age < Span::seconds(0) {
+        let length = if author.is_some() { AUTHOR } else { OUTSIDE };
+        if age >= length || age < Span::seconds(0) {
             if window.only_counted > 0 {
                 tracing::warn!(
                     ?author,
@@ -57,13 +65,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_is_cut_off_and_lets_in_again_a_minute_later() {
+    fn a_flood_is_cut_off_for_its_source_alone_and_for_a_while() {
         let mut flood = Flood::default();
         let at = |seconds| Time::from_millis(1_000_000) + Span::seconds(seconds);
-        let taken = (0..1000).filter(|_| flood.admits(None, at(1))).count();
-        assert_eq!(taken, MOST as usize);
-        assert!(flood.admits(Some(Author::Coordinator), at(1)));
-        assert!(!flood.admits(None, at(60)));
-        assert!(flood.admits(None, at(61)));
+        let author = Some(Author::Coordinator);
+        for (source, length) in [(author, 60), (None, 3600)] {
+            let taken = (0..1000).filter(|_| flood.admits(source, at(1))).count();
+            assert_eq!(taken, MOST as usize);
+            assert!(!flood.admits(source, at(length)));
+            assert!(flood.admits(source, at(length + 1)));
+        }
     }
 }

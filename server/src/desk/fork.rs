@@ -107,11 +107,13 @@ pub(super) fn refusal(place: Place) -> Refusal {
     }
 }
 
-/// The places of which a fork is recorded already.
+/// The places of which a fork is recorded already, by the coordinator itself: what an agent says
+/// it found, of itself or of another, must keep nothing off the record.
 pub(super) fn recorded(house: &House) -> std::collections::BTreeSet<Place> {
     house
         .findings
         .values()
+        .filter(|noted| noted.by == Author::Coordinator)
         .filter(|noted| noted.finding.what == FindingKind::Equivocation)
         .filter_map(|noted| {
             let bytes = STANDARD.decode(noted.finding.entry.as_ref()?).ok()?;

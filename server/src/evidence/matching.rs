@@ -13,16 +13,16 @@ use std::{
 use custody::{
     digest::Digest,
     house::{
-        House, Openings, claim::Matched, claim::Status, ranges::Ranges, refusal::Kind,
-        snapshot::Snapshot, snapshot::State,
+        House, Openings, claim::Matched, claim::Status, ranges::Ranges, snapshot::Snapshot,
+        snapshot::State,
     },
     id::{ClaimId, SnapshotId},
-    statement::Body,
+    statement::{Body, Refused},
 };
 use tokio::task::spawn_blocking;
 
 use super::scan::{self, Wish};
-use crate::{app::Coordinator, desk::DeskError, rpc::status};
+use crate::{app::Coordinator, desk::DeskError};
 
 /// Claims matched in one pass over a manifest.
 const MOST_CLAIMS: usize = 64;
@@ -251,18 +251,17 @@ async fn note_nothing(coordinator: &Coordinator, id: ClaimId) {
     if !first {
         return;
     }
-    let refusal = status::refuse(
-        Kind::Conflict,
-        "claim.nothing-held",
-        "Nothing that is held matches the claim",
-        "Check its items, and that a snapshot was taken of where the files lie",
-    );
     let filed = coordinator.desk.entry(entry).await.ok();
-    let filed = filed.map(|filed| Digest::of(&filed.bytes));
-    coordinator
-        .desk
-        .say_refused(&refusal, "claim.file", None, filed)
-        .await;
+    // Not as other refusals are: it is no attempt, and no flood of those may keep it out.
+    let body = Body::Refused(Refused {
+        rule: "claim.nothing-held".to_owned(),
+        what: "claim.file".to_owned(),
+        by: None,
+        statement: filed.map(|filed| Digest::of(&filed.bytes)),
+    });
+    if let Err(error) = coordinator.desk.say(body).await {
+        tracing::warn!(%error, "that nothing held matches a claim could not be recorded");
+    }
 }
 
 fn trouble(

@@ -9,7 +9,7 @@ use custody::{
     house::refusal::{Kind, Refusal},
     id::AgentId,
     sign::{Namespace, PublicKey, SshSig},
-    statement::{AgentCertified, AgentEnrolled, Author, Body},
+    statement::{AgentCertified, AgentEnrolled, Body},
 };
 use proto::v1::{EnrolRequest, EnrolResponse};
 use subtle::ConstantTimeEq as _;
@@ -30,11 +30,10 @@ pub async fn enrol(coordinator: &Coordinator, request: EnrolRequest) -> Result<E
     let epoch = match check_token(coordinator, &agent, &token) {
         Ok(epoch) => epoch,
         Err(refusal) => {
-            let by = coordinator.desk.house().agents.contains_key(&agent);
-            let by = by.then_some(Author::Agent(agent));
+            // Nothing shows that it was the agent: whoever names one must not speak for it.
             coordinator
                 .desk
-                .say_refused(&refusal, "agent.enrol", by, None)
+                .say_refused(&refusal, "agent.enrol", None, None)
                 .await;
             return Err(refusal.into());
         }
