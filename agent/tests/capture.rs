@@ -117,6 +117,25 @@ fn every_oddity_is_a_row_and_every_hash_is_right() {
 }
 
 #[test]
+fn a_long_list_of_attributes_is_not_left_out() {
+    let name = "a_long_list_of_attributes_is_not_left_out";
+    if !common::mounted::can_mount(name) {
+        return;
+    }
+    let mounted = common::mounted::Mounted::new("xfs", 320);
+    let file = mounted.path().join("file");
+    fs::write(&file, b"x").unwrap();
+    for number in 0..60 {
+        let attribute = format!("user.{number:0>200}");
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(&file, attribute, b"value", flags).unwrap();
+    }
+    let taken = take(mounted.path(), "").unwrap();
+    let xattrs = taken.rows[&b"file"[..]].xattrs.as_ref().unwrap();
+    assert_eq!(xattrs.windows(5).filter(|w| *w == b"value").count(), 60);
+}
+
+#[test]
 fn files_that_are_only_holes_do_not_keep_a_capture_for_a_century() {
     let name = "files_that_are_only_holes_do_not_keep_a_capture_for_a_century";
     if !common::mounted::can_mount(name) {

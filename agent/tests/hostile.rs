@@ -271,6 +271,55 @@ fn a_proof_destroys_nothing_that_was_put_in_the_place_of_its_target() {
 }
 
 #[test]
+fn a_read_only_subvolume_keeps_nothing_else_from_being_held_and_is_never_called_held() {
+    if !can_mount("a_read_only_subvolume_keeps_nothing_else_from_being_held") {
+        return;
+    }
+    let mounted = Mounted::new("btrfs", 192);
+    let state = tempfile::tempdir().unwrap();
+    let data = plant(mounted.path());
+    // An owner may make one, and make it read-only, without any right.
+    let volume = data.join("volume");
+    let path = volume.to_str().unwrap();
+    tool("btrfs", &["-q", "subvolume", "create", path]);
+    fs::write(volume.join("inside"), "inside").unwrap();
+    tool("btrfs", &["property", "set", path, "ro", "true"]);
+    let keeper = keeper(state.path(), mounted.path());
+    let raised = keeper.raise(target(1), &data, Freeze, &on()).unwrap();
+    assert_eq!((raised.files, raised.folders), (4, 4));
+    assert!(is_flagged(&data.join("a")) && is_flagged(&data));
+    assert!(!keeper.prove(target(1), &on()).unwrap().holds());
+    tool("btrfs", &["property", "set", path, "ro", "false"]);
+    let raised = keeper.raise(target(1), &data, Freeze, &on()).unwrap();
+    assert_eq!((raised.files, raised.folders), (5, 5));
+    assert!(keeper.prove(target(1), &on()).unwrap().holds());
+    keeper.lower(target(1), &on()).unwrap();
+}
+
+#[test]
+fn a_vault_that_was_opened_to_others_is_still_no_part_of_a_target() {
+    if !can_mount("a_vault_that_was_opened_to_others_is_still_no_part_of_a_target") {
+        return;
+    }
+    let mounted = Mounted::new("xfs", 320);
+    let state = tempfile::tempdir().unwrap();
+    let data = plant(mounted.path());
+    let keeper = keeper(state.path(), mounted.path());
+    keeper.raise(target(1), &data, Preserve, &on()).unwrap();
+    let vault = mounted.path().join(".holdfast-vault");
+    tool("chattr", &["-i", vault.to_str().unwrap()]);
+    tool("chmod", &["755", vault.to_str().unwrap()]);
+    keeper
+        .raise(target(2), mounted.path(), Freeze, &on())
+        .unwrap();
+    let rows = captured(&keeper, 2);
+    assert!(rows.contains_key(&b"data/a"[..]));
+    let inside = |path: &Vec<u8>| path.starts_with(b".holdfast-vault/");
+    assert!(!rows.keys().any(inside));
+    keeper.lower(target(2), &on()).unwrap();
+}
+
+#[test]
 fn a_tree_of_endless_paths_is_cut_where_it_is_said() {
     if !can_mount("a_tree_of_endless_paths_is_cut_where_it_is_said") {
         return;

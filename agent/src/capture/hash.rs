@@ -298,14 +298,19 @@ fn hash_sparse(fd: OwnedFd, buffer: &mut [u8]) -> Result<(Hashed, u64), Errno> {
 /// The extended attributes in the manifest's encoding; `None` where there are none.
 pub fn xattrs(fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
     let mut list = [0_u8; 4096];
-    let length = flistxattr(fd, &mut list[..]).ok()?;
-    if length == 0 {
-        return None;
-    }
-    let mut names: Vec<&[u8]> = list[..length]
-        .split(|&b| b == 0)
-        .filter(|n| !n.is_empty())
-        .collect();
+    // The kernel gives no longer list than the second one.
+    let (mut long, list) = (Vec::new(), &mut list[..]);
+    let list = match flistxattr(fd, &mut *list) {
+        Ok(0) => return None,
+        Ok(length) => &list[..length],
+        Err(Errno::RANGE) => {
+            long.resize(MOST_XATTRS, 0);
+            let length = flistxattr(fd, &mut long[..]).ok()?;
+            &long[..length]
+        }
+        Err(_) => return None,
+    };
+    let mut names: Vec<&[u8]> = list.split(|&b| b == 0).filter(|n| !n.is_empty()).collect();
     names.sort_unstable();
     let mut out = Vec::new();
     let mut value = vec![0_u8; MOST_XATTRS];

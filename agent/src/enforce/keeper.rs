@@ -183,7 +183,7 @@ fn exclude(roots: &[Root], own: &[(u64, u64)]) -> Vec<(u64, u64)> {
     let sites = roots
         .iter()
         .filter_map(|root| Site::find(std::slice::from_ref(root), &root.path).ok());
-    let vaults = sites.flat_map(|site| site.exclude());
+    let vaults = sites.filter_map(|site| site.exclude());
     vaults.chain(own.iter().copied()).collect()
 }
 

@@ -99,14 +99,18 @@ impl Site {
         }
     }
 
-    /// Opens the vault, if it is there: a folder of this agent's user that nobody else can enter.
-    pub fn vault(&self) -> Result<Option<OwnedFd>, HoldTrouble> {
+    /// Opens what stands in the vault's place.
+    fn open_vault(&self) -> Result<OwnedFd, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = match self.vault_path.strip_prefix(&self.root_path) {
+        match self.vault_path.strip_prefix(&self.root_path) {
             Ok(inside) => openat2(&self.root, inside, flags, Mode::empty(), INSIDE),
             Err(_) => openat2(CWD, &self.vault_path, flags, Mode::empty(), NO_LINKS),
-        };
-        let fd = match opened {
+        }
+    }
+
+    /// Opens the vault, if it is there: a folder of this agent's user that nobody else can enter.
+    pub fn vault(&self) -> Result<Option<OwnedFd>, HoldTrouble> {
+        let fd = match self.open_vault() {
             Err(Errno::NOENT) => return Ok(None),
             Err(Errno::LOOP | Errno::NOTDIR) => {
                 return Err(HoldTrouble::NotSupported(
@@ -152,14 +156,11 @@ impl Site {
         self.vault()?.ok_or(HoldTrouble::NotFound)
     }
 
-    /// What a walk of this root must leave out: its vault, by device and inode.
-    pub fn exclude(&self) -> Vec<(u64, u64)> {
-        let vault = self.vault().ok().flatten();
-        vault
-            .and_then(|fd| fstat(fd.as_fd()).ok())
-            .map(|stat| (stat.st_dev, stat.st_ino))
-            .into_iter()
-            .collect()
+    /// What a walk of this root must leave out: its vault, by device and inode, whoever can enter
+    /// it by now. Copies of one customer's files must never be found below another target.
+    pub fn exclude(&self) -> Option<(u64, u64)> {
+        let stat = self.open_vault().and_then(fstat).ok()?;
+        Some((stat.st_dev, stat.st_ino))
     }
 }
 

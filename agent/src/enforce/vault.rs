@@ -364,6 +364,14 @@ fn limits(record: &Record, filled: &Filled) -> Vec<String> {
         }
         .to_owned(),
     ];
+    if filled.copied > 0 {
+        limits.push(
+            "files were copied one after the other; a change through a mapping made before, while              one was copied, leaves no trace"
+                .to_owned(),
+        );
+    } else {
+        limits.push("files were cloned one after the other, not all in one moment".to_owned());
+    }
     let counted = [
         (
             filled.unreadable,

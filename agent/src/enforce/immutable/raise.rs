@@ -5,7 +5,7 @@ use std::{
     os::fd::OwnedFd,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -51,6 +51,7 @@ struct Pass {
     bytes: AtomicU64,
     things: AtomicU64,
     unprotected: AtomicU64,
+    no_space: AtomicBool,
     /// Files with leases on them.
     leased: Mutex<Vec<Step>>,
 }
@@ -65,13 +66,17 @@ enum Unflagged {
     Leased,
     /// Another file system is mounted on it.
     Mounted,
-    /// For another reason.
-    Trouble(HoldTrouble),
+    /// The file system has no room for it.
+    NoSpace,
+    /// It cannot be opened, or carries no flag.
+    Impossible,
+    /// The agent's own files cannot be written.
+    Own(HoldTrouble),
 }
 
 impl From<HoldTrouble> for Unflagged {
     fn from(trouble: HoldTrouble) -> Self {
-        Self::Trouble(trouble)
+        Self::Own(trouble)
     }
 }
 
@@ -80,10 +85,9 @@ impl From<Errno> for Unflagged {
         match errno {
             Errno::AGAIN => Self::Leased,
             Errno::XDEV => Self::Mounted,
-            Errno::NOSPC | Errno::DQUOT | Errno::ROFS => {
-                Self::Trouble(while_doing("a flag cannot be set")(errno))
-            }
-            _ => Self::Trouble(NO_FLAG),
+            Errno::NOSPC | Errno::DQUOT => Self::NoSpace,
+            // Also `EROFS`: a part of a tree can be read-only, such as a subvolume of btrfs.
+            _ => Self::Impossible,
         }
     }
 }
@@ -133,6 +137,7 @@ pub(super) fn raise(job: &Job<'_>, record: &mut Record) -> Result<Raised, HoldTr
         bytes: AtomicU64::new(0),
         things: AtomicU64::new(0),
         unprotected: AtomicU64::new(0),
+        no_space: AtomicBool::new(false),
         leased: Mutex::default(),
     };
     let cover = job.cover(Record::flags_may_be_found)?;
@@ -165,24 +170,23 @@ pub(super) fn raise(job: &Job<'_>, record: &mut Record) -> Result<Raised, HoldTr
         let ours = |inode| cover.covers(&step.path, inode);
         match (step.kind, step.trouble) {
             (Kind::File, None) => match flag_file(job, &pass, step, Place::open_file, &ours) {
-                Err(Unflagged::Leased) if pass.waits_for(step) => {}
-                Err(Unflagged::Leased) => pass.unprotected(),
-                Err(Unflagged::Mounted) => {}
-                Err(Unflagged::Trouble(HoldTrouble::NotSupported(_))) if !record.single => {
-                    pass.unprotected();
-                }
-                Err(Unflagged::Trouble(trouble)) => return Err(trouble),
-                Ok(()) => {}
+                Err(Unflagged::Leased) if pass.waits_for(step) => Ok(()),
+                Err(Unflagged::Impossible) if record.single => Err(NO_FLAG),
+                flagged => pass.count(flagged),
             },
-            (Kind::Folder, None) => return count_folder(job, &pass, step, &ours),
-            (_, Some(_)) => pass.unprotected(),
-            (_, None) => {}
+            (Kind::Folder, None) => count_folder(job, &pass, step, &ours),
+            (_, Some(Trouble::Errno(errno))) => pass.count(Err(errno.into())),
+            (_, Some(_)) => pass.count(Err(Unflagged::Impossible)),
+            (_, None) => Ok(()),
         }
-        Ok(())
     })?;
     pass.flag_leased(job, &cover)?;
     syncfs(&job.site.root).map_err(while_doing("the flags cannot be flushed"))?;
     job.progress.step()?;
+    if pass.no_space.into_inner() {
+        // What could be flagged is, and stays so until there is room for the rest.
+        return Err(HoldTrouble::NoSpace { needed: 0, free: 0 });
+    }
     let mut raised = record.raised.clone().ok_or(HoldTrouble::UnknownTarget)?;
     raised.files = pass.files.into_inner();
     raised.folders = pass.folders.into_inner();
@@ -206,8 +210,16 @@ impl Pass {
         self.bytes.fetch_add(stat.stx_size, Ordering::Relaxed);
     }
 
-    fn unprotected(&self) {
+    /// Counts a file that could not be flagged: one must not keep the others from being held.
+    fn count(&self, flagged: Result<(), Unflagged>) -> Result<(), HoldTrouble> {
+        match flagged {
+            Ok(()) | Err(Unflagged::Mounted) => return Ok(()),
+            Err(Unflagged::Own(trouble)) => return Err(trouble),
+            Err(Unflagged::NoSpace) => self.no_space.store(true, Ordering::Relaxed),
+            Err(Unflagged::Leased | Unflagged::Impossible) => {}
+        }
         self.unprotected.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Puts a file with a lease on it by until the end of the pass, if there is room.
@@ -230,14 +242,7 @@ impl Pass {
         let wait = |step: &Step| {
             let ours = |inode| cover.covers(&step.path, inode);
             job.progress.step()?;
-            match flag_file(job, self, step, Place::open_file_waiting, &ours) {
-                Ok(()) | Err(Unflagged::Mounted) => Ok(()),
-                Err(Unflagged::Leased | Unflagged::Trouble(HoldTrouble::NotSupported(_))) => {
-                    self.unprotected();
-                    Ok(())
-                }
-                Err(Unflagged::Trouble(trouble)) => Err(trouble),
-            }
+            self.count(flag_file(job, self, step, Place::open_file_waiting, &ours))
         };
         std::thread::scope(|scope| {
             let mut hands = Vec::new();
@@ -270,9 +275,7 @@ impl Pass {
         }
         drop(linked);
         let mut theirs = self.theirs.lock().unwrap_or_else(PoisonError::into_inner);
-        if theirs.0.insert(inode) {
-            theirs.write(&job.file("theirs"))?;
-        }
+        theirs.add(inode, &job.file("theirs"))?;
         Ok(())
     }
 }
@@ -321,13 +324,11 @@ fn flag_file(
         let fd = open(&step.place)?;
         stat = flag::look_at(&fd)?;
         if kind_of(FileType::from_raw_mode(stat.stx_mode.into())) != Kind::File {
-            return Err(NO_FLAG.into());
+            return Err(Unflagged::Impossible);
         }
         if stat.stx_nlink > 1 {
             let mut linked = pass.linked.lock().unwrap_or_else(PoisonError::into_inner);
-            if linked.0.insert(Inode::of(&stat)) {
-                linked.write(&job.file("linked"))?;
-            }
+            linked.add(Inode::of(&stat), &job.file("linked"))?;
         }
         if flag::set(&fd, true)? {
             pass.count_file(&stat);
