@@ -8,11 +8,14 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use custody::{ledger::note::NoteKey, sign::PublicKey};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Desk, Shared, duties, flood, load,
+    Desk, Failure, Shared, duties, flood, load,
     own::Own,
     publishing,
     shelf::Shelf,
@@ -160,18 +163,10 @@ fn run(data: &Data, begun: Begun) -> anyhow::Result<Desk> {
         published: published.clone(),
         broken: breaks.clone(),
     });
-    let held = lock.clone();
     let writing = writer.run(waiting, stop.clone());
-    let writing = tokio::spawn(async move {
-        writing.await;
-        drop(held);
-    });
-    let held = lock.clone();
-    let publishing = publishing::run(begun.publisher, changed.clone(), publishes, breaks);
-    let publishing = tokio::spawn(async move {
-        publishing.await;
-        drop(held);
-    });
+    let writing = work(writing, breaks.clone(), lock.clone());
+    let publishing = publishing::run(begun.publisher, changed.clone(), publishes, breaks.clone());
+    let publishing = work(publishing, breaks.clone(), lock.clone());
     let shared = Arc::new(Shared {
         journal: begun.journal,
         shelf: begun.shelf,
@@ -186,17 +181,70 @@ fn run(data: &Data, begun: Begun) -> anyhow::Result<Desk> {
         data: data.clone(),
         stop: stop.clone(),
         tasks: tokio::sync::Mutex::new(Vec::new()),
-        lock: Mutex::new(Some(lock)),
+        lock: Mutex::new(Some(lock.clone())),
     });
-    let duties = tokio::spawn(duties::run(
-        Arc::downgrade(&shared),
-        changed,
-        published,
-        stop,
-    ));
+    let duties = duties::run(Arc::downgrade(&shared), changed, published, stop);
+    let duties = work(duties, breaks, lock);
     // Nobody else has it yet, so it is free.
     if let Ok(mut tasks) = shared.tasks.try_lock() {
         tasks.extend([duties, writing, publishing]);
     }
     Ok(Desk(shared))
+}
+
+/// Runs one of the desk's tasks, which holds the folder's lock to its end.
+fn work(
+    task: impl Future<Output = ()> + Send + 'static,
+    broken: watch::Sender<Option<Failure>>,
+    lock: Arc<fs::File>,
+) -> JoinHandle<()> {
+    let unfinished = Unfinished(Some(broken));
+    tokio::spawn(async move {
+        task.await;
+        unfinished.done();
+        drop(lock);
+    })
+}
+
+/// Says that the desk is broken when a task ends before its end: without the writer nothing is
+/// taken in any more, without the others nothing is published or carried out, and nobody knows.
+struct Unfinished(Option<watch::Sender<Option<Failure>>>);
+
+impl Unfinished {
+    fn done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(broken) = self.0.take() {
+            broken.send_replace(Some(Failure::lasting(
+                "A part of the coordinator ended by a fault of its own",
+                "Start it again; keep its log and report the fault",
+            )));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_ends_by_a_fault_of_its_own_breaks_the_desk() {
+        let lock = Arc::new(tempfile::tempfile().unwrap());
+        let (breaks, broken) = watch::channel(None);
+        work(async {}, breaks.clone(), lock.clone()).await.unwrap();
+        assert_eq!(*broken.borrow(), None);
+        let fault = async { panic!("a fault") };
+        assert!(work(fault, breaks, lock).await.is_err());
+        assert!(
+            broken
+                .borrow()
+                .as_ref()
+                .is_some_and(|failure| !failure.retry)
+        );
+    }
 }

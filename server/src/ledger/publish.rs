@@ -19,7 +19,7 @@ use crate::{
     config::Data,
     desk::{Published, StoredEntry},
     files,
-    journal::Journal,
+    journal::{Journal, is_flush},
 };
 
 /// A step that is done. What a crash right after it leaves behind:
@@ -152,6 +152,8 @@ impl Publisher {
         match recorded {
             Ok(true) => {}
             Ok(false) => return Err(Breach::Raced(self.size()).into()),
+            // What can be read then need not be on disk.
+            Err(error) if is_flush(&error) => return Err(error.into()),
             Err(error) => {
                 // It may have been recorded all the same. Signing is deterministic, so the very
                 // same note is the only thing that may stand there.
