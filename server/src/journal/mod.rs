@@ -160,4 +160,48 @@ mod tests {
         journal.close().await;
         assert!(fs::metadata(&path).unwrap().len() > 0);
     }
+
+    fn batch(index: u64) -> Batch {
+        let bytes = format!("entry {index}").into_bytes();
+        let entry = NewEntry {
+            index,
+            leaf: custody::digest::Digest::of(&bytes),
+            command: custody::id::CommandId::from_random([u8::try_from(index).unwrap(); 16]),
+            place: None,
+            received: custody::time::Time::from_millis(0),
+            bytes,
+        };
+        Batch {
+            entries: vec![entry],
+            ..Batch::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn settling_tells_what_is_there_whatever_was_under_way_and_work_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&folder.path().join("journal.db"))
+            .await
+            .unwrap();
+        journal.commit(&batch(0)).await.unwrap();
+        assert_eq!(journal.settle().await.unwrap(), 1, "it was committed");
+        {
+            // A transaction that nobody knows the end of.
+            let mut slot = journal.writer.lock().await;
+            let connection = slot.as_mut().unwrap();
+            connection.execute("BEGIN IMMEDIATE").await.unwrap();
+            let insert = "INSERT INTO entries VALUES (1, x'00', x'00', x'00', NULL, 0)";
+            connection.execute(insert).await.unwrap();
+        }
+        assert_eq!(journal.settle().await.unwrap(), 1, "it was not");
+        journal.commit(&batch(1)).await.unwrap();
+        assert_eq!(journal.size().await.unwrap(), 2);
+        // Without a connection nothing is claimed either way.
+        journal.writer.lock().await.take();
+        let lost = journal.commit(&batch(2)).await;
+        assert!(matches!(lost, Err(NotCommitted::Unknown(_))));
+        assert_eq!(journal.settle().await.unwrap(), 2);
+        journal.commit(&batch(2)).await.unwrap();
+        journal.close().await;
+    }
 }
