@@ -213,6 +213,37 @@ fn collusion_does_not_count() {
     );
 }
 
+/// Scenario 20: an administrator cannot bring people in to tip a vote that is under way.
+#[test]
+fn who_is_added_after_it_was_asked_for_does_not_count() {
+    let mut desk = world::open();
+    let (_, act, _) = act_of(&mut desk);
+    let request = world::request(&mut desk, CLAIMS, act.clone()).unwrap();
+    world::vote(&mut desk, ANNA, request).unwrap();
+    let newcomer = PersonId::from_random([77; 16]);
+    desk.people.insert(newcomer, [77; 32]);
+    let add = PersonAdd {
+        person: newcomer,
+        key: SecretKey::from_seed(&[77; 32]).public_key(),
+        roles: world::roles(BEN),
+        name: desk.commit("name", b"friend"),
+    };
+    desk.person(world::ADMIN, Body::PersonAdd(add)).unwrap();
+    assert_eq!(
+        rule(&world::vote(&mut desk, newcomer, request)),
+        "approval.newcomer"
+    );
+    assert_eq!(
+        rule(&world::execute(&mut desk, request)),
+        "approval.too-few"
+    );
+    // On what is asked for from now on he counts as everybody does.
+    let request = world::request(&mut desk, CLAIMS, act).unwrap();
+    world::vote(&mut desk, ANNA, request).unwrap();
+    world::vote(&mut desk, newcomer, request).unwrap();
+    world::execute(&mut desk, request).unwrap();
+}
+
 #[test]
 fn a_vote_fits_one_request_only_and_counts_until_it_expires() {
     let mut desk = world::open();

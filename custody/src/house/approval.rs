@@ -120,6 +120,13 @@ impl Request {
                 "Ask another approver",
             ));
         }
+        if !self.was_there(person) {
+            return Err(forbidden(
+                "approval.newcomer",
+                "You were added after this was asked for, so your approval would not count",
+                "Ask someone who was there before, or make the request again",
+            ));
+        }
         if !person.has_any(&policy.roles) {
             return Err(forbidden(
                 "approval.role",
@@ -155,6 +162,11 @@ impl Request {
         Ok(())
     }
 
+    /// Whether a person was there when it was asked for. Nobody is brought in to tip a vote.
+    fn was_there(&self, person: &Person) -> bool {
+        person.entry < self.entry
+    }
+
     /// Refuses when the request is over.
     pub fn check_open(&self) -> Result<(), Refusal> {
         match self.status {
@@ -172,8 +184,8 @@ impl Request {
         }
     }
 
-    /// How many approvals count at `now`: distinct people who hold a counted role still, did
-    /// not ask themselves, and whose approval has not expired.
+    /// How many approvals count at `now`: distinct people who were there when it was asked for,
+    /// hold a counted role still, did not ask themselves, and whose approval has not expired.
     pub fn counted<'a>(
         &self,
         policy: &Policy,
@@ -183,7 +195,8 @@ impl Request {
         let counts = |(id, vote): &(&PersonId, &Vote)| {
             vote.expires > now
                 && **id != self.by
-                && person(id).is_some_and(|person| person.has_any(&policy.roles))
+                && person(id)
+                    .is_some_and(|person| self.was_there(person) && person.has_any(&policy.roles))
         };
         u32::try_from(self.votes.iter().filter(counts).count()).unwrap_or(u32::MAX)
     }

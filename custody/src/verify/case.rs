@@ -28,6 +28,8 @@ use crate::{
 struct Known {
     key: PublicKey,
     roles: Vec<Role>,
+    /// Index of the entry that added the person.
+    since: u64,
 }
 
 /// Something said, and where and when.
@@ -161,7 +163,8 @@ impl Case {
         match statement.body {
             Body::LogOpened(b) if coordinator && index == 0 => {
                 let roles = vec![Role::Admin];
-                self.people.insert(b.person, Known { key: b.key, roles });
+                let (key, since) = (b.key, index);
+                self.people.insert(b.person, Known { key, roles, since });
                 self.coordinator = Some(b.coordinator);
                 self.policies = b.policies;
             }
@@ -171,8 +174,8 @@ impl Case {
                     let what = "It gives one key to two people, or one id twice";
                     findings.broken("entry.rule", &place, what);
                 }
-                let (key, roles) = (b.key, b.roles);
-                self.people.insert(b.person, Known { key, roles });
+                let (key, roles, since) = (b.key, b.roles, index);
+                self.people.insert(b.person, Known { key, roles, since });
             }
             Body::AgentEnrolled(b) if coordinator => {
                 self.agents.insert((b.agent, b.epoch), b.key);
@@ -280,10 +283,10 @@ impl Case {
                 wrong.broken("receipt.vote", place, "Only a person can approve");
                 continue;
             };
-            let counts = self
-                .people
-                .get(&voter)
-                .is_some_and(|known| known.roles.iter().any(|r| policy.roles.contains(r)));
+            let known = self.people.get(&voter);
+            let counts =
+                known.is_some_and(|known| known.roles.iter().any(|r| policy.roles.contains(r)));
+            let was_there = known.is_some_and(|known| known.since < request.index);
             let what = if vote.body.request != request.body.request
                 || vote.body.entry != request.leaf
                 || vote.body.act != request.body.act
@@ -293,6 +296,8 @@ impl Case {
                 "Who asked for it approved it himself"
             } else if !counts {
                 "The approver's role does not count under the policy"
+            } else if !was_there {
+                "The approver was added only after it was asked for"
             } else if vote.index < request.index || vote.index > executed.index {
                 "The approval was not there when the request was carried out"
             } else if vote.body.expires <= executed.time {
