@@ -3,7 +3,6 @@
 
 use std::{
     fs::{self, File},
-    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::Command,
 };
@@ -11,39 +10,15 @@ use std::{
 use serde_json::Value;
 
 use crate::common::{
-    Desk, done,
+    Desk,
+    attempts::attempts,
+    done,
     mounted::{Mounted, can_mount},
     tool, until,
 };
 
 fn id(value: &Value) -> &str {
     value["id"].as_str().unwrap()
-}
-
-/// Everything that changes a file, each tried; gives what went through.
-fn attempts(file: &Path) -> Vec<&'static str> {
-    let beside = |name: &str| file.with_file_name(name);
-    let tries: [(&str, std::io::Result<()>); 8] = [
-        (
-            "overwrite",
-            File::options().write(true).open(file).map(drop),
-        ),
-        ("append", File::options().append(true).open(file).map(drop)),
-        ("truncate", File::create(file).map(drop)),
-        ("link", fs::hard_link(file, beside("link"))),
-        (
-            "chmod",
-            fs::set_permissions(file, fs::Permissions::from_mode(0o600)),
-        ),
-        ("create", File::create_new(beside("new")).map(drop)),
-        ("rename", fs::rename(file, beside("renamed"))),
-        (
-            "unlink",
-            fs::remove_file(beside("renamed")).or(fs::remove_file(file)),
-        ),
-    ];
-    let done = tries.into_iter().filter(|(_, tried)| tried.is_ok());
-    done.map(|(what, _)| what).collect()
 }
 
 struct Case {

@@ -4,13 +4,14 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fs::{self, File},
+    io::{Seek as _, Write as _},
     os::unix::{
         ffi::{OsStrExt as _, OsStringExt as _},
         fs::{FileExt as _, symlink},
         net::UnixListener,
     },
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use custody::manifest::{file::Stored, row::Kind};
@@ -63,16 +64,19 @@ fn grow(tree: &Path) {
 
 /// Every regular file below a folder with what `sha256sum` says of it.
 fn sums(folder: &Path) -> BTreeMap<Vec<u8>, String> {
-    let found = Command::new("find")
+    let list = Command::new("find")
         .args([".", "-type", "f", "-print0"])
         .current_dir(folder)
-        .stdout(Stdio::piped())
-        .spawn()
+        .output()
         .unwrap();
+    assert!(list.status.success(), "{list:?}");
+    let mut names = tempfile::tempfile().unwrap();
+    names.write_all(&list.stdout).unwrap();
+    names.rewind().unwrap();
     let output = Command::new("xargs")
         .args(["-0", "sha256sum", "--zero", "--"])
         .current_dir(folder)
-        .stdin(found.stdout.unwrap())
+        .stdin(names)
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");

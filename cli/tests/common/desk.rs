@@ -187,11 +187,16 @@ impl Desk {
 
     /// Adds a person with a role and logs it in; the name is the role's.
     pub fn add(&self, name: &str, roles: &str) {
+        self.add_called(name, name, roles);
+    }
+
+    /// The same with a name for people.
+    pub fn add_called(&self, name: &str, called: &str, roles: &str) {
         self.make_key(name, "");
         let key = self.text(&format!("{name}.pub"));
         self.run(
             "admin",
-            &["person", "add", name, "--role", roles, "--key", &key],
+            &["person", "add", called, "--role", roles, "--key", &key],
         );
         self.log_in(name);
     }
@@ -246,8 +251,13 @@ impl Desk {
 
     /// Enrols an agent.
     pub fn enrol(&self, name: &str, config: &str) {
+        self.enrol_called(name, name, config);
+    }
+
+    /// The same with a name for people.
+    pub fn enrol_called(&self, name: &str, called: &str, config: &str) {
         let invitation = self.text(&format!("{name}.invitation"));
-        self.run("admin", &["agent", "invite", name, "--out", &invitation]);
+        self.run("admin", &["agent", "invite", called, "--out", &invitation]);
         std::fs::create_dir_all(self.agent_data(name)).unwrap();
         std::fs::write(self.agent_data(name).join("agent.toml"), config).unwrap();
         done(&mut self.enrol_command(name));

@@ -1,6 +1,7 @@
 //! What the tests of the tool share: real keys, a real coordinator, real agents, as processes.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
+pub mod attempts;
 mod desk;
 #[path = "../../../agent/tests/common/mounted.rs"]
 pub mod mounted;
