@@ -1,6 +1,6 @@
 //! Init: makes a data folder and opens its log with entry 0.
 //!
-//! It writes into an empty folder only. What it makes comes in such an order that a folder in
+//! It writes into an empty folder only, which may be a file system of its own. What it makes comes in such an order that a folder in
 //! which it was stopped can be told from a whole one: `config.toml` is written last of all files,
 //! and the log counts as opened with its first published checkpoint.
 
@@ -46,7 +46,9 @@ pub struct Initialised {
     pub person: PersonId,
 }
 
-/// What init leaves in the folder; `lock` may be there before.
+/// What may stand in the folder before: our own lock, and what a fresh file system has.
+const BEFORE: [&str; 2] = ["lock", "lost+found"];
+/// What init leaves in the folder.
 const FILES: [&str; 3] = ["config.toml", "journal.db", "log.vkey"];
 
 /// Makes the folder and everything in it.
@@ -97,7 +99,7 @@ fn refuse_used(folder: &Path) -> anyhow::Result<()> {
     let mut found = Vec::new();
     for file in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let name = file?.file_name().to_string_lossy().into_owned();
-        if name != "lock" {
+        if !BEFORE.contains(&name.as_str()) {
             found.push(name);
         }
     }
@@ -213,5 +215,17 @@ mod tests {
                 "{table} has no comment"
             );
         }
+    }
+
+    #[test]
+    fn a_fresh_file_system_is_empty_and_a_folder_in_use_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in BEFORE {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        assert!(refuse_used(folder.path()).is_ok());
+        fs::write(folder.path().join("letter.txt"), "").unwrap();
+        let error = refuse_used(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("letter.txt"), "{error}");
     }
 }

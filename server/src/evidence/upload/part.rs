@@ -15,6 +15,9 @@ use crate::rpc::status::{No, conflict, invalid};
 
 /// How many bytes may wait for the disk before they are flushed.
 const FLUSH: u64 = 64 << 20;
+/// What an upload leaves free for the journal and the log: this, or a twentieth of the disk
+/// where that is less. However much an agent signs for, the coordinator can go on recording.
+const KEPT_FREE: u64 = 1 << 30;
 
 pub(super) struct Part {
     path: PathBuf,
@@ -77,6 +80,7 @@ impl Part {
         let (file, have) = (Arc::clone(&self.file), self.have);
         let flush = have + length - self.flushed >= FLUSH;
         blocking(move || {
+            leaves_room(&file, length)?;
             let written = (&*file).write_all(&bytes);
             if written.is_err() {
                 file.set_len(have)?;
@@ -106,5 +110,17 @@ impl Part {
         })
         .await?;
         Ok(have)
+    }
+}
+
+/// Refuses what would take the room that is kept free.
+fn leaves_room(file: &File, length: u64) -> io::Result<()> {
+    let disk = rustix::fs::fstatvfs(file)?;
+    let [all, free] =
+        [disk.f_blocks, disk.f_bavail].map(|count| count.saturating_mul(disk.f_frsize));
+    let kept = KEPT_FREE.min(all / 20);
+    match free.saturating_sub(length) < kept {
+        true => Err(io::ErrorKind::StorageFull.into()),
+        false => Ok(()),
     }
 }
