@@ -174,6 +174,13 @@ fn what_root_does_by_force_is_found() {
         assert_eq!(found(), []);
         assert!(keeper.prove(target(1), &on()).unwrap().holds());
         std::thread::sleep(Duration::from_millis(20));
+        // A flag is gone and the content with it: both are said, before the flag is put back.
+        tool("chattr", &["-i", &at("a")]);
+        fs::write(data.join("a"), "ALPHA").unwrap();
+        let both = [FindingKind::ProtectionGone, FindingKind::HeldChanged];
+        assert_eq!(found(), both.map(|what| Found { what, count: 1 }), "{kind}");
+        keeper.raise(target(1), &data, Freeze, &on()).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
         // Changed, and the flag put back to hide it.
         tool("chattr", &["-i", &at("b")]);
         fs::write(data.join("b"), "BETA").unwrap();

@@ -37,10 +37,20 @@ pub fn is_flagged(stat: &Statx) -> bool {
 
 /// When what was looked at last changed in any way, nanoseconds since 1970.
 pub fn changed_ns(stat: &Statx) -> i64 {
-    let time = &stat.stx_ctime;
-    time.tv_sec
+    nanoseconds(stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec)
+}
+
+/// Whether its content was changed since a moment, as far as its times tell: whoever may change
+/// it may set them back. A time that lies ahead says nothing; customers' files have such.
+pub fn was_written(stat: &Statx, since_ns: i64) -> bool {
+    let written = nanoseconds(stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec);
+    written > since_ns && written <= changed_ns(stat)
+}
+
+fn nanoseconds(seconds: i64, rest: u32) -> i64 {
+    seconds
         .saturating_mul(1_000_000_000)
-        .saturating_add(i64::from(time.tv_nsec))
+        .saturating_add(i64::from(rest))
 }
 
 /// Reads the flag back.

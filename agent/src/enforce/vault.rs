@@ -308,6 +308,8 @@ fn check(job: &Job<'_>, record: &Record) -> Result<Vec<Found>, HoldTrouble> {
             let carries = matches!(step.kind, Kind::File | Kind::Folder);
             if record.sealed && carries && !flag::is_flagged(&stat) {
                 gone.fetch_add(1, Ordering::Relaxed);
+                let written = flag::was_written(&stat, record.since_ns);
+                changed.fetch_add(u64::from(written), Ordering::Relaxed);
             } else if flag::changed_ns(&stat) > record.since_ns {
                 changed.fetch_add(1, Ordering::Relaxed);
             }

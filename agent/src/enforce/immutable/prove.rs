@@ -132,6 +132,9 @@ pub(super) fn check(job: &Job<'_>, record: &Record) -> Result<Vec<Found>, HoldTr
         {
             if !flag::is_flagged(&stat) {
                 gone.fetch_add(1, Ordering::Relaxed);
+                // Taking the flag off moves the one time, writing both.
+                let written = flag::was_written(&stat, record.since_ns);
+                changed.fetch_add(u64::from(written), Ordering::Relaxed);
             } else if flag::changed_ns(&stat) > record.since_ns {
                 // It was open for change in between, or changed through an old descriptor.
                 changed.fetch_add(1, Ordering::Relaxed);
