@@ -104,6 +104,12 @@ async fn statements_that_were_not_acknowledged_come_again_to_the_byte_and_nothin
     host.coordinator
         .until("all again", |script| script.statements.len() >= first.len())
         .await;
+    // What was taken is acknowledged a moment later.
+    host.coordinator
+        .until("acknowledged", |_| {
+            status::read(&host.place).is_ok_and(|status| status.queued == 0)
+        })
+        .await;
     running.stop().await.unwrap();
     let again = host.coordinator.get(|script| script.statements.clone());
     assert_eq!(again[..first.len()], first);
