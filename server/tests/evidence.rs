@@ -18,7 +18,7 @@ use custody::{
     ledger::{entry::Entry, note::VerifierKey, proof::LogProof},
     statement::{Author, Body, ClaimWithdraw, ListImport, ReleasePacked},
 };
-use proto::v1::{ListMatchesRequest, task};
+use proto::v1::{FetchRequest, ListMatchesRequest, task};
 use tonic::Code;
 
 /// A coordinator with a received snapshot of 50 files each of alice and bob.
@@ -160,7 +160,7 @@ async fn a_parcel_goes_out_by_every_rule_on_record_with_a_receipt_that_checks_of
         (2, 12)
     );
 
-    let parcel: Vec<u8> = (0..3_000_000_u32).map(|at| (at * 7 % 251) as u8).collect();
+    let parcel: Vec<u8> = (0..9_000_000_u32).map(|at| (at * 7 % 251) as u8).collect();
     let packed = Body::ReleasePacked(ReleasePacked {
         release,
         parcel: Digest::of(&parcel),
@@ -218,9 +218,25 @@ async fn a_parcel_goes_out_by_every_rule_on_record_with_a_receipt_that_checks_of
         .unwrap();
     check_receipt(coordinator, &receipt, &id);
 
-    // A second claim over the same files freezes them at the door, also for a resumed fetch.
+    // A second claim over the same files freezes them at the door, also for a resumed fetch and
+    // for one that is under way.
+    let mut evidence = coordinator.evidence().await;
+    let request = FetchRequest {
+        kind: PARCEL,
+        id: id.clone(),
+        offset: 0,
+    };
+    let under_way = evidence.fetch(bearer(&people.claims.token, request)).await;
+    let mut under_way = under_way.unwrap().into_inner();
     let items = [(Selector::Path, "/srv/data/alice/000003")];
     let rival = story::claim(coordinator, people, &items).await;
+    let stopped = loop {
+        match under_way.message().await {
+            Ok(chunk) => assert!(chunk.is_some(), "it was sent whole"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(stopped.code(), Code::FailedPrecondition, "{stopped}");
     for offset in [0, 10] {
         let frozen = fetch(coordinator, &people.claims, PARCEL, &id, offset)
             .await

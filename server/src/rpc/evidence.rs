@@ -13,7 +13,7 @@ use super::{
     caller,
     may::Read,
     status::{self, No, conflict, invalid},
-    stream::{Answer, answer},
+    stream::{Answer, answer, answer_while},
 };
 use crate::{
     app::Coordinator,
@@ -43,19 +43,27 @@ impl EvidenceService {
     async fn open(&self, request: Request<FetchRequest>) -> Result<Answer<Chunk>, No> {
         let caller = caller::person(&self.0, &request)?;
         let FetchRequest { kind, id, offset } = request.into_inner();
-        let (sink, answer) = answer(&self.0, &caller, AHEAD)?;
-        let path = match EvidenceKind::try_from(kind) {
+        let (path, (sink, answer)) = match EvidenceKind::try_from(kind) {
             Ok(EvidenceKind::Manifest) => {
                 caller::check(&self.0, &caller, Read::Manifest, "fetching a manifest").await?;
-                self.manifest(&status::id(&id)?)?
+                let path = self.manifest(&status::id(&id)?)?;
+                (path, answer(&self.0, &caller, AHEAD)?)
             }
             Ok(EvidenceKind::Parcel) => {
                 caller::check(&self.0, &caller, Read::Parcel, "fetching a parcel").await?;
-                let release: ReleaseId = status::id(&id)?;
-                deliver::deliver(&self.0, release, caller.person, offset).await?
+                let (release, to): (ReleaseId, _) = (status::id(&id)?, caller.person);
+                let coordinator = Arc::clone(&self.0);
+                let may = move || deliver::still(&coordinator, release, to);
+                // A place first: what is on record as delivered is then sent.
+                let answer = answer_while(&self.0, &caller, AHEAD, may)?;
+                (
+                    deliver::deliver(&self.0, release, to, offset).await?,
+                    answer,
+                )
             }
             Ok(EvidenceKind::Receipt) => {
                 caller::check(&self.0, &caller, Read::Receipt, "fetching a receipt").await?;
+                let (sink, answer) = answer(&self.0, &caller, AHEAD)?;
                 let text = receipt::receipt(&self.0, &status::id(&id)?).await?;
                 tokio::spawn(async move { fetch::text(text, offset, &sink).await });
                 return Ok(answer);

@@ -76,6 +76,16 @@ pub(crate) fn answer<T: Send + 'static>(
     caller: &Caller,
     room: usize,
 ) -> Result<(Sink<T>, Answer<T>), No> {
+    answer_while(coordinator, caller, room, || Ok(()))
+}
+
+/// As [`answer`], and asks `may` before each message whether to go on.
+pub(crate) fn answer_while<T: Send + 'static>(
+    coordinator: &Arc<Coordinator>,
+    caller: &Caller,
+    room: usize,
+    may: impl Fn() -> Result<(), No> + Send + 'static,
+) -> Result<(Sink<T>, Answer<T>), No> {
     let seat = Arc::new(seat(coordinator, caller)?);
     let (to, messages) = plain(room);
     let unread = CancellationToken::new();
@@ -89,6 +99,7 @@ pub(crate) fn answer<T: Send + 'static>(
         caller: caller.clone(),
         messages,
         unread,
+        may: Box::new(may),
         over: false,
         _seat: seat,
     };
@@ -105,6 +116,7 @@ struct Reader<T> {
     caller: Caller,
     messages: Answer<T>,
     unread: CancellationToken,
+    may: Box<dyn Fn() -> Result<(), No> + Send>,
     over: bool,
     _seat: Arc<Seat>,
 }
@@ -124,7 +136,7 @@ impl<T> Reader<T> {
                 // Asked at each message: who was retired meanwhile reads no further.
                 Some(message) => {
                     let still = self.caller.is_still(&self.coordinator.desk.house(), clock::now());
-                    match still {
+                    match still.and_then(|()| (self.may)()) {
                         Ok(()) => return Some(message),
                         Err(no) => no,
                     }
