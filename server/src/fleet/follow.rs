@@ -239,6 +239,8 @@ impl Stream {
                 .collect()
         };
         for (task, wire) in due {
+            // Sending waits for the agent, which may be retired meanwhile.
+            self.check_admitted()?;
             match wire {
                 Some(wire) => self.send(Message::Task(wire)).await?,
                 None => tracing::error!(
