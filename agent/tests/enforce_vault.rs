@@ -347,6 +347,28 @@ fn a_file_that_never_holds_still_is_kept_and_said_to_have_changed() {
 }
 
 #[test]
+fn a_vault_whose_own_flag_is_gone_is_found_and_closed_again() {
+    if !can_mount("a_vault_whose_own_flag_is_gone_is_found_and_closed_again") {
+        return;
+    }
+    let mounted = Mounted::new("xfs", 320);
+    let state = tempfile::tempdir().unwrap();
+    let data = plant(mounted.path());
+    let keeper = keeper(state.path(), mounted.path());
+    keeper.raise(target(1), &data, Preserve, &on()).unwrap();
+    let vault = mounted.path().join(".holdfast-vault");
+    tool("chattr", &["-i", vault.to_str().unwrap()]);
+    let gone = Found {
+        what: FindingKind::ProtectionGone,
+        count: 1,
+    };
+    assert_eq!(keeper.check(target(1), &on()).unwrap(), [gone]);
+    keeper.raise(target(1), &data, Preserve, &on()).unwrap();
+    assert_eq!(keeper.check(target(1), &on()).unwrap(), []);
+    assert!(is_flagged(&vault));
+}
+
+#[test]
 fn a_vault_that_others_can_enter_is_not_used() {
     if !can_mount("a_vault_that_others_can_enter_is_not_used") {
         return;

@@ -116,16 +116,18 @@ fn what_is_mounted_in_a_tree_is_asked_nothing_and_keeps_nothing_else_from_being_
     });
 }
 
-/// Another process with a write lease on a file, which it gives up when it must and takes again at
-/// once.
+/// Another process with a write lease on a file.
 struct Leaser(Child);
 
 impl Leaser {
-    fn start(file: &Path) -> Self {
+    /// It gives the lease up when it must and takes it again at once; or it is deaf, and the
+    /// kernel takes the lease after 45 s.
+    fn start(file: &Path, is_deaf: bool) -> Self {
+        let handler = if is_deaf { "signal.SIG_IGN" } else { "give" };
         let script = "import sys,os,fcntl,signal,time\n\
             f=os.open(sys.argv[1],os.O_RDONLY)\n\
             def give(*_): fcntl.fcntl(f,fcntl.F_SETLEASE,fcntl.F_UNLCK)\n\
-            signal.signal(signal.SIGIO,give)\n\
+            signal.signal(signal.SIGIO,HANDLER)\n\
             said=False\n\
             while True:\n\
             \x20 try:\n\
@@ -134,7 +136,7 @@ impl Leaser {
             \x20 except OSError: pass\n\
             \x20 time.sleep(0.0005)\n";
         let mut child = Command::new("python3")
-            .args(["-c", script])
+            .args(["-c", &script.replace("HANDLER", handler)])
             .arg(file)
             .stdout(Stdio::piped())
             .spawn()
@@ -164,7 +166,7 @@ fn a_lease_keeps_no_file_out_of_a_hold_or_of_the_evidence() {
         let state = tempfile::tempdir().unwrap();
         let data = plant(mounted.path());
         let keeper = keeper(state.path(), mounted.path());
-        let leasers = ["a", "sub/c"].map(|name| Leaser::start(&data.join(name)));
+        let leasers = ["a", "sub/c"].map(|name| Leaser::start(&data.join(name), false));
         keeper.raise(target(2), &data, Preserve, &on()).unwrap();
         keeper.raise(target(1), &data, Freeze, &on()).unwrap();
         assert!(is_flagged(&data.join("a")) && is_flagged(&data.join("sub/c")));
@@ -184,6 +186,47 @@ fn a_lease_keeps_no_file_out_of_a_hold_or_of_the_evidence() {
         assert_held(&data, "root");
         keeper.lower(target(1), &on()).unwrap();
     }
+}
+
+#[test]
+fn a_copy_that_is_kept_waiting_keeps_no_other_hold_waiting() {
+    if !can_mount("a_copy_that_is_kept_waiting_keeps_no_other_hold_waiting") {
+        return;
+    }
+    let mounted = Mounted::new("ext4", 64);
+    let state = tempfile::tempdir().unwrap();
+    let data = plant(mounted.path());
+    let keeper = keeper(state.path(), mounted.path());
+    let leaser = Leaser::start(&data.join("a"), true);
+    let vault = mounted.path().join(".holdfast-vault");
+    std::thread::scope(|scope| {
+        let copy = scope.spawn(|| keeper.raise(target(1), &data, Preserve, &on()));
+        while !vault.join(target(1).to_string()).join("tree").exists() {
+            assert!(!copy.is_finished());
+            std::thread::yield_now();
+        }
+        keeper
+            .raise(target(2), &data.join("sub"), Freeze, &on())
+            .unwrap();
+        keeper
+            .raise(target(3), &data.join("other"), Preserve, &on())
+            .unwrap();
+        for number in [2, 3] {
+            assert!(keeper.prove(target(number), &on()).unwrap().holds());
+            assert_eq!(keeper.check(target(number), &on()).unwrap(), []);
+        }
+        keeper.lower(target(3), &on()).unwrap();
+        assert!(!copy.is_finished(), "it still waits for the lease");
+        drop(leaser);
+        copy.join().unwrap().unwrap();
+    });
+    assert!(keeper.prove(target(1), &on()).unwrap().holds());
+    let rows = captured(&keeper, 1);
+    assert_eq!(rows[&b"a"[..]].sha256, Some(Digest::of(b"alpha")));
+    keeper.lower(target(1), &on()).unwrap();
+    assert_eq!(fs::read_dir(&vault).unwrap().count(), 0);
+    assert!(!is_flagged(&vault), "an empty vault is nobody's to keep");
+    keeper.lower(target(2), &on()).unwrap();
 }
 
 #[test]

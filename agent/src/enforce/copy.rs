@@ -13,7 +13,7 @@ use std::{
 
 use custody::digest::Digest;
 use rustix::{
-    fs::{Advice, SeekFrom, Stat, fadvise, fstat, ftruncate, ioctl_ficlone, seek},
+    fs::{Advice, SeekFrom, Stat, fadvise, fstat, fstatvfs, ftruncate, ioctl_ficlone, seek},
     io::Errno,
 };
 use sha2::{Digest as _, Sha256};
@@ -55,6 +55,17 @@ pub fn keep(from: &OwnedFd, to: &File, clones: &mut bool) -> Result<Kept, CopyTr
             Err(_) => {}
         }
     }
+    // To fill the vault to the brim would be noticed, and help nobody.
+    let stat = fstat(from).map_err(CopyTrouble::Original)?;
+    let bytes = u64::try_from(stat.st_blocks)
+        .unwrap_or(0)
+        .saturating_mul(512);
+    if free(to)
+        .map_err(CopyTrouble::Vault)?
+        .is_some_and(|free| free < bytes)
+    {
+        return Err(CopyTrouble::Vault(Errno::NOSPC));
+    }
     let from = from
         .try_clone()
         .map_err(|e| CopyTrouble::Original(errno(&e)))?;
@@ -64,6 +75,14 @@ pub fn keep(from: &OwnedFd, to: &File, clones: &mut bool) -> Result<Kept, CopyTr
     })?;
     ftruncate(to, length).map_err(CopyTrouble::Vault)?;
     Ok(Kept::Copied(digest))
+}
+
+/// The free bytes of the file system of something open; none where it has no measure of them, such
+/// as ramfs.
+pub fn free(there: impl AsFd) -> Result<Option<u64>, Errno> {
+    let stat = fstatvfs(there)?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    Ok((stat.f_blocks > 0).then_some(free))
 }
 
 /// The digest of a copy that was flushed, from the disk where the kernel lets go of what it has

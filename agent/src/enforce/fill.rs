@@ -12,13 +12,13 @@ use custody::{
     manifest::row::{Kind, Row, Status},
 };
 use rustix::{
-    fs::{Mode, OFlags, fstat, fstatvfs, ioctl_ficlone, openat},
+    fs::{Mode, OFlags, fstat, ioctl_ficlone, openat},
     io::Errno,
 };
 
 use super::{
     copy::{self, CopyTrouble, Kept},
-    keeper::Job,
+    job::Job,
     own::Cursor,
     trouble::{self, HoldTrouble, while_doing},
 };
@@ -80,15 +80,13 @@ pub fn same_file_system(job: &Job<'_>, vault: &OwnedFd) -> bool {
 
 /// Refuses when the vault has no room for so many bytes.
 pub fn room(vault: &OwnedFd, bytes: u64) -> Result<(), HoldTrouble> {
-    let stat = fstatvfs(vault).map_err(while_doing("the vault's room cannot be measured"))?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let measuring = while_doing("the vault's room cannot be measured");
     // Names and indexes take room too.
     let needed = bytes.saturating_add(bytes / 32);
-    // A file system without blocks, such as ramfs, has no measure of its room.
-    if stat.f_blocks > 0 && free < needed {
-        return Err(HoldTrouble::NoSpace { needed, free });
+    match copy::free(vault).map_err(measuring)? {
+        Some(free) if free < needed => Err(HoldTrouble::NoSpace { needed, free }),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// The digests of what was read for each copy, in the order of the rows, in a file without a name:

@@ -1,31 +1,24 @@
 //! The keeper: the one door to everything that this agent holds.
 
 use std::{
-    collections::{BTreeMap, HashSet},
-    os::{
-        fd::{AsFd as _, OwnedFd},
-        unix::ffi::{OsStrExt as _, OsStringExt as _},
-    },
+    collections::BTreeMap,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use custody::{house::regime::Holding, id::TargetId};
-use rustix::fs::{Mode, OFlags, fstat, openat2};
 
 use super::{
+    door::Door,
     immutable,
-    inodes::{Inode, Inodes},
-    mechanism, moved,
+    job::{Job, exclude, path_of},
+    mechanism,
     record::{Found, Lowered, Means, Phase, Proof, Raised, Record, Store},
     site::{Root, Site},
     sweep::Progress,
-    trouble::{HoldTrouble, own, while_doing},
+    trouble::{HoldTrouble, own},
     vault,
-};
-use crate::capture::{
-    place::{INSIDE, Place},
-    walk::{OnEnter, Walk},
 };
 
 /// Where what is held is read: for capture, and for a release that reads it again.
@@ -43,7 +36,7 @@ pub struct Source {
     pub origins: Option<PathBuf>,
 }
 
-/// All that this agent holds. One thing is raised or lowered at a time.
+/// All that this agent holds. Flags are set and taken off for one target at a time.
 #[derive(Debug)]
 pub struct Keeper {
     store: Store,
@@ -52,139 +45,10 @@ pub struct Keeper {
     /// The agent's own folders, which are never held, by device and inode.
     own: Vec<(u64, u64)>,
     records: Mutex<BTreeMap<TargetId, Record>>,
-    /// Held while something is raised or lowered: overlapping targets count on each other.
+    /// Held while flags are set or taken off: overlapping targets count on each other. Copies wait
+    /// for nothing and keep nothing waiting.
     turn: Mutex<()>,
-}
-
-/// One target at work.
-pub struct Job<'a> {
-    /// The records.
-    pub store: &'a Store,
-    /// The roots.
-    pub roots: &'a [Root],
-    /// Where it lies.
-    pub site: Site,
-    /// The agent's own folders.
-    own: &'a [(u64, u64)],
-    /// Which.
-    pub target: TargetId,
-    /// Its path.
-    pub path: PathBuf,
-    /// All other records.
-    pub others: Vec<Record>,
-    /// How many hands.
-    pub threads: usize,
-    /// How far it is.
-    pub progress: &'a Progress,
-}
-
-/// What other targets do for the things of one target.
-#[derive(Debug, Default)]
-pub struct Cover {
-    whole: bool,
-    inside: HashSet<Vec<u8>>,
-    linked: Inodes,
-    /// What those targets know to be flagged by others.
-    pub theirs: Inodes,
-}
-
-impl Cover {
-    /// Adds a target at `path` for who is `here`.
-    fn add(&mut self, here: &Path, path: &Path) {
-        if here.starts_with(path) {
-            self.whole = true;
-        } else if let Ok(inside) = path.strip_prefix(here) {
-            self.inside.insert(inside.as_os_str().as_bytes().to_vec());
-        }
-    }
-
-    /// Whether another target covers a thing, by its path below the target or by another name.
-    pub fn covers(&self, path: &[u8], inode: Inode) -> bool {
-        let by_path = || {
-            let ends = path.iter().enumerate().filter(|(_, b)| **b == b'/');
-            let mut above = ends.map(|(at, _)| &path[..at]);
-            self.inside.contains(path) || above.any(|part| self.inside.contains(part))
-        };
-        self.whole || self.linked.0.contains(&inode) || (!self.inside.is_empty() && by_path())
-    }
-}
-
-impl Job<'_> {
-    /// A file about this target among the records.
-    pub fn file(&self, what: &str) -> PathBuf {
-        self.store.file(self.target, what)
-    }
-
-    /// What no walk may enter: vaults and the agent's own folders.
-    pub fn exclude(&self) -> Vec<(u64, u64)> {
-        exclude(self.roots, self.own)
-    }
-
-    /// Begins a walk of the target that leaves the vaults out.
-    pub fn walk(&self, on_enter: Option<OnEnter>) -> Result<Walk, HoldTrouble> {
-        let (root, relative) = (self.site.root.as_fd(), &self.site.relative);
-        Walk::open_with(root, relative, &self.exclude(), on_enter)
-            .map_err(while_doing("the target cannot be opened"))
-    }
-
-    /// The target's own name in the folder above it; none for a root.
-    pub fn own_name(&self) -> Result<Option<Place>, HoldTrouble> {
-        let Some(name) = self.site.relative.file_name() else {
-            return Ok(None);
-        };
-        let above = match self.site.relative.parent() {
-            Some(above) if !above.as_os_str().is_empty() => above,
-            _ => Path::new("."),
-        };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let parent = openat2(&self.site.root, above, flags, Mode::empty(), INSIDE)
-            .map_err(while_doing("the folder above the target cannot be opened"))?;
-        Ok(Some(Place {
-            parent: Arc::new(parent),
-            name: name.as_bytes().to_vec(),
-        }))
-    }
-
-    /// What those other targets do here for which `counts` says yes. It goes by where all of
-    /// them are now: a folder around one may have been moved, in here or away from here.
-    pub fn cover(&self, counts: impl Fn(&Record) -> bool) -> Result<Cover, HoldTrouble> {
-        let (mut cover, mut lost) = (Cover::default(), BTreeMap::new());
-        let here = self.site.root_path.join(&self.site.relative);
-        let device = |site: &Site| fstat(&site.root).map(|stat| stat.st_dev).ok();
-        for other in self.others.iter().filter(|other| counts(other)) {
-            let path = path_of(other);
-            let Ok(site) = Site::find(self.roots, &path) else {
-                continue;
-            };
-            if device(&site) == device(&self.site) {
-                let of = |what| Inodes::read(&self.store.file(other.target, what));
-                cover.linked.0.extend(of("linked")?.0);
-                cover.theirs.0.extend(of("theirs")?.0);
-            }
-            let (is_at_its_path, missing) = moved::look(&site, other)?;
-            if is_at_its_path {
-                cover.add(&here, &path);
-            }
-            let (_, all) = lost
-                .entry(site.root_path)
-                .or_insert_with(|| (site.root, HashSet::new()));
-            all.extend(missing);
-        }
-        for (root_path, (root, missing)) in lost {
-            for found in moved::search(&root, &self.exclude(), missing, self.progress)? {
-                cover.add(&here, &root_path.join(found));
-            }
-        }
-        Ok(cover)
-    }
-}
-
-fn exclude(roots: &[Root], own: &[(u64, u64)]) -> Vec<(u64, u64)> {
-    let sites = roots
-        .iter()
-        .filter_map(|root| Site::find(std::slice::from_ref(root), &root.path).ok());
-    let vaults = sites.filter_map(|site| site.exclude());
-    vaults.chain(own.iter().copied()).collect()
+    door: Door,
 }
 
 /// A path without links, also of a folder that is still to be made.
@@ -194,10 +58,6 @@ fn without_links(path: PathBuf) -> PathBuf {
         Ok::<_, std::io::Error>(above.join(path.file_name().unwrap_or_default()))
     });
     plain.unwrap_or(path)
-}
-
-fn path_of(record: &Record) -> PathBuf {
-    std::ffi::OsString::from_vec(record.path.clone()).into()
 }
 
 /// Now, nanoseconds since 1970, by the clock that stamps files.
@@ -238,6 +98,7 @@ impl Keeper {
             own: Vec::new(),
             records: Mutex::new(records),
             turn: Mutex::new(()),
+            door: Door::default(),
         };
         keeper.leave_out(state);
         Ok(keeper)
@@ -281,6 +142,7 @@ impl Keeper {
         Ok(Job {
             store: &self.store,
             roots: &self.roots,
+            door: &self.door,
             own: &self.own,
             site: Site::find(&self.roots, path)?,
             target,
@@ -302,7 +164,14 @@ impl Keeper {
         result
     }
 
-    /// Makes a hold true. A call after a crash goes on; a call when all stands only looks.
+    /// Waits for the turn of one that sets flags, or takes them off.
+    fn turn(&self, means: Means) -> Option<MutexGuard<'_, ()>> {
+        let turn = || self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        (means == Means::ImmutableFlag).then(turn)
+    }
+
+    /// Makes a hold true. A call after a crash goes on; a call when all stands only looks. One
+    /// call at a time for one target.
     pub fn raise(
         &self,
         target: TargetId,
@@ -310,17 +179,21 @@ impl Keeper {
         holding: Holding,
         progress: &Progress,
     ) -> Result<Raised, HoldTrouble> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let standing = || {
+            let known = self.record(target).ok();
+            known.filter(|record| record.phase != Phase::Lowered)
+        };
+        let means = match (standing(), holding) {
+            (Some(record), _) => record.means,
+            (None, Holding::Freeze) => Means::ImmutableFlag,
+            (None, Holding::Preserve) => Means::SealedCopy,
+        };
+        let turn = self.turn(means);
         let job = self.job(target, path, progress)?;
         let stat = job.site.target()?;
-        let known = self.record(target).ok();
-        let mut record = match known {
-            Some(record) if record.phase != Phase::Lowered => record,
-            _ => {
-                let means = match holding {
-                    Holding::Freeze => Means::ImmutableFlag,
-                    Holding::Preserve => Means::SealedCopy,
-                };
+        let mut record = match standing() {
+            Some(record) => record,
+            None => {
                 let path = job.path.as_os_str().as_bytes().to_vec();
                 Record::planned(target, path, holding, means)
             }
@@ -337,20 +210,22 @@ impl Keeper {
         {
             return Ok(raised.clone());
         }
-        self.with(&mut record, |record| {
-            match mechanism::of(record.means).raise(&job, record) {
-                // No flag stands: it could not be set on the target itself, which comes first.
-                Err(HoldTrouble::NotSupported(_))
-                    if record.means == Means::ImmutableFlag && record.since_ns == 0 =>
-                {
+        let raise = |record: &mut Record| mechanism::of(record.means).raise(&job, record);
+        match self.with(&mut record, raise) {
+            // No flag stands: it could not be set on the target itself, which comes first.
+            Err(HoldTrouble::NotSupported(_))
+                if record.means == Means::ImmutableFlag && record.since_ns == 0 =>
+            {
+                drop(turn);
+                self.with(&mut record, |record| {
                     record.means = Means::SealedCopy;
                     record.phase = Phase::Planned;
                     self.store.put(record)?;
-                    mechanism::of(record.means).raise(&job, record)
-                }
-                raised => raised,
+                    raise(record)
+                })
             }
-        })
+            raised => raised,
+        }
     }
 
     /// Proves a raised hold by trying to break it.
@@ -376,16 +251,19 @@ impl Keeper {
     /// Takes a reason away, and frees what no other reason holds. For a target that was never
     /// raised here there is nothing to free.
     pub fn lower(&self, target: TargetId, progress: &Progress) -> Result<Lowered, HoldTrouble> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ok(mut record) = self.record(target) else {
+        let Ok(known) = self.record(target) else {
             return Ok(Lowered::default());
         };
+        let turn = self.turn(known.means);
+        let mut record = self.record(target)?;
         if record.phase == Phase::Lowered {
             return Ok(record.lowered.unwrap_or_default());
         }
-        let job = self.job(target, &path_of(&record), progress)?;
-        self.survey_waiting(&job, progress);
-        // Surveyed above: they count now.
+        if turn.is_some() {
+            let job = self.job(target, &path_of(&record), progress)?;
+            self.survey_waiting(&job, progress);
+        }
+        // Those surveyed above count now.
         let mut job = self.job(target, &path_of(&record), progress)?;
         self.with(&mut record, |record| {
             let lowered = mechanism::of(record.means).lower(&mut job, record)?;

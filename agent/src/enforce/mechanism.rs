@@ -3,7 +3,7 @@
 
 use super::{
     immutable::InPlace,
-    keeper::Job,
+    job::Job,
     record::{Found, Lowered, Means, Proof, Raised, Record},
     trouble::HoldTrouble,
     vault::Vault,

@@ -7,10 +7,12 @@
 
 pub mod attempt;
 pub mod copy;
+pub mod door;
 pub mod fill;
 pub mod flag;
 pub mod immutable;
 pub mod inodes;
+pub mod job;
 pub mod keeper;
 pub mod lease;
 pub mod mechanism;

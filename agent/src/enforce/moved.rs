@@ -16,7 +16,7 @@ use custody::manifest::row::Kind;
 use super::{
     flag,
     inodes::Inode,
-    keeper::Job,
+    job::Job,
     record::Record,
     site::Site,
     survey,

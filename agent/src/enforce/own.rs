@@ -99,8 +99,8 @@ impl Cursor {
     }
 }
 
-/// Removes a tree of our own with the flags in it; one that is not there is removed.
-pub fn remove_tree(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
+/// Empties a tree of our own and takes the flags in it off; one that is not there is empty.
+pub fn empty_tree(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     let mut at = match open_folder(parent, name) {
         Err(Errno::NOENT) => return Ok(()),
         opened => opened?,
@@ -116,13 +116,26 @@ pub fn remove_tree(parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
             None => {
                 let Some(name) = way.pop() else { return Ok(()) };
                 if way.is_empty() {
-                    return unlinkat(parent, &name[..], AtFlags::REMOVEDIR);
+                    return Ok(());
                 }
                 at = open_folder(&at, b"..")?;
                 unlinkat(&at, &name[..], AtFlags::REMOVEDIR)?;
             }
         }
     }
+}
+
+/// Whether nothing is in a folder.
+pub fn is_empty(folder: &OwnedFd) -> Result<bool, Errno> {
+    let again = open_folder(folder, b".")?;
+    let mut buffer = Vec::with_capacity(4096);
+    let mut entries = RawDir::new(&again, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Makes a sealed folder changeable again.

@@ -6,11 +6,7 @@
 //! not even an access time, save that of a symbolic link, which the kernel moves when it is read.
 
 use std::{
-    ffi::OsString,
-    os::{
-        fd::{AsFd as _, OwnedFd},
-        unix::ffi::OsStringExt as _,
-    },
+    os::fd::{AsFd as _, OwnedFd},
     path::PathBuf,
     sync::{
         Arc,
@@ -26,12 +22,12 @@ use rustix::{
 
 use super::{
     attempt::{self, Tally},
+    copy,
     fill::{self, Filled},
     flag,
-    keeper::Job,
+    job::{self, Job},
     lease::{self, Writers},
     mechanism::Mechanism,
-    own,
     record::{self, Found, Lowered, Means, Phase, Proof, Raised, Record},
     site, survey,
     sweep::{As, sweep},
@@ -71,7 +67,7 @@ impl Mechanism for Vault {
 /// Where a target's tree, or its one file, lies below the vault.
 pub fn relative(record: &Record) -> PathBuf {
     let tree = PathBuf::from(record.target.to_string()).join("tree");
-    let path = PathBuf::from(OsString::from_vec(record.path.clone()));
+    let path = job::path_of(record);
     match path.file_name() {
         Some(name) if record.single => tree.join(name),
         _ => tree,
@@ -91,9 +87,8 @@ fn raise(job: &Job<'_>, record: &mut Record) -> Result<Raised, HoldTrouble> {
         match fill(job, record, &vault) {
             Err(HoldTrouble::NoSpace { needed, .. }) => {
                 // Nothing half-done stays; once there is room it begins again.
-                remove(record, &vault)?;
-                let stat = rustix::fs::fstatvfs(&vault);
-                let free = stat.map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+                remove(job, record, &vault)?;
+                let free = copy::free(&vault).ok().flatten().unwrap_or(0);
                 record.phase = Phase::Planned;
                 let _ = job.store.put(record);
                 return Err(HoldTrouble::NoSpace { needed, free });
@@ -109,7 +104,7 @@ fn fill(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldT
     record.phase = Phase::Filling;
     record.raised = None;
     job.store.put(record)?;
-    remove(record, vault)?;
+    remove(job, record, vault)?;
     let found = survey::survey(job.walk(None)?, job.threads, job.progress, |_, _| true)?;
     let clones = fill::clones(vault)?;
     if !(clones && fill::same_file_system(job, vault)) {
@@ -117,7 +112,7 @@ fn fill(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldT
     }
     let making = while_doing("the vault's folder cannot be made");
     let name = record.target.to_string();
-    mkdirat(vault, &name, Mode::from(0o700)).map_err(&making)?;
+    job.door.make(vault, &name).map_err(&making)?;
     let folder = open(vault, &name).map_err(&making)?;
     mkdirat(&folder, "tree", Mode::from(0o700)).map_err(&making)?;
     let tree = open(&folder, "tree").map_err(&making)?;
@@ -155,20 +150,9 @@ fn open(parent: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
 }
 
 /// Removes what there is of a target, with its seal.
-fn remove(record: &Record, vault: &OwnedFd) -> Result<(), HoldTrouble> {
-    let doing = while_doing("the vault's tree cannot be removed");
-    lock(vault, false).map_err(&doing)?;
-    own::remove_tree(vault.as_fd(), record.target.to_string().as_bytes()).map_err(doing)
-}
-
-/// Seals the vault's own folder, so that whoever owns the folder around it cannot rename it, or
-/// opens it to take in or give up a target. Says whether the flag could be set.
-fn lock(vault: &OwnedFd, on: bool) -> Result<bool, Errno> {
-    match flag::set(vault, on) {
-        Ok(_) => Ok(true),
-        Err(errno) if flag::is_no_flag_here(errno) => Ok(false),
-        Err(errno) => Err(errno),
-    }
+fn remove(job: &Job<'_>, record: &Record, vault: &OwnedFd) -> Result<(), HoldTrouble> {
+    let removed = job.door.remove(vault, &record.target.to_string());
+    removed.map_err(while_doing("the vault's tree cannot be removed"))
 }
 
 fn seal(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldTrouble> {
@@ -211,8 +195,9 @@ fn seal(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldT
             Ok(())
         },
     )?;
-    let locked = lock(vault, true).map_err(while_doing("the vault cannot be sealed"))?;
-    record.sealed = locked && !open_here.load(Ordering::Relaxed);
+    let closed = job.door.close(vault);
+    let closed = closed.map_err(while_doing("the vault cannot be sealed"))?;
+    record.sealed = closed && !open_here.load(Ordering::Relaxed);
     if let Some(raised) = &mut record.raised {
         let mut limits = seal_limits(record.sealed, &raised.file_system);
         raised
@@ -316,6 +301,10 @@ fn check(job: &Job<'_>, record: &Record) -> Result<Vec<Found>, HoldTrouble> {
         }
         Ok(())
     })?;
+    // Whoever owns the folder around an open vault can rename it.
+    if record.sealed && !flag::is_set(&vault).unwrap_or(false) {
+        gone.fetch_add(1, Ordering::Relaxed);
+    }
     let origins = digest_of(&job.file("origins"))
         .map(|(digest, _)| digest)
         .ok();
@@ -335,19 +324,7 @@ fn lower(job: &Job<'_>, record: &mut Record) -> Result<Lowered, HoldTrouble> {
         return Ok(Lowered::default());
     };
     job.progress.step()?;
-    remove(record, &vault)?;
-    let same = |other: &&Record| {
-        matches!(other.phase, Phase::Sealing | Phase::Raised)
-            && other.means != Means::ImmutableFlag
-            && super::site::Site::find(
-                job.roots,
-                &PathBuf::from(OsString::from_vec(other.path.clone())),
-            )
-            .is_ok_and(|site| site.vault_path == job.site.vault_path)
-    };
-    if job.others.iter().any(|other| same(&other)) {
-        lock(&vault, true).map_err(while_doing("the vault cannot be sealed"))?;
-    }
+    remove(job, record, &vault)?;
     syncfs(&vault).map_err(while_doing("the vault cannot be flushed"))?;
     job.progress.step()?;
     Ok(Lowered {

@@ -84,6 +84,8 @@ pub enum Lane {
 pub enum Claim {
     /// Raising and lowering of a target.
     Hold(TargetId),
+    /// Copying: one at a time, since it can take a day, and a freeze must find a free hand.
+    Copying,
     /// The bytes of a target: it may not be lowered while they are read.
     Read(TargetId),
     /// A snapshot.
@@ -180,7 +182,12 @@ impl Job {
     /// What it must have for itself.
     pub fn claims(&self) -> Vec<Claim> {
         match self {
-            Self::Raise { target, .. } => vec![Claim::Hold(*target)],
+            Self::Raise {
+                target, holding, ..
+            } => match holding {
+                Holding::Freeze => vec![Claim::Hold(*target)],
+                Holding::Preserve => vec![Claim::Hold(*target), Claim::Copying],
+            },
             Self::Lower { target } => vec![Claim::Hold(*target), Claim::Read(*target)],
             Self::Capture { snapshot, target } => {
                 vec![Claim::Snapshot(*snapshot), Claim::Read(*target)]

@@ -209,6 +209,24 @@ mod tests {
     }
 
     #[test]
+    fn copies_that_take_long_leave_a_hand_free_for_a_freeze() {
+        let preserve = |n| Job::Raise {
+            target: target(n),
+            path: "/srv".into(),
+            holding: Holding::Preserve,
+        };
+        let queue = Queue::default();
+        queue.add(preserve(1));
+        queue.add(preserve(2));
+        assert_eq!(queue.try_take(Lane::Hold), Some(preserve(1)));
+        assert_eq!(queue.try_take(Lane::Hold), None);
+        queue.add(raise(3));
+        assert_eq!(queue.try_take(Lane::Hold), Some(raise(3)));
+        queue.done(&preserve(1));
+        assert_eq!(queue.try_take(Lane::Hold), Some(preserve(2)));
+    }
+
+    #[test]
     fn a_target_is_read_only_once_it_was_raised() {
         let queue = Queue::default();
         queue.add(capture(1));

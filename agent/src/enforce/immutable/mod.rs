@@ -27,7 +27,7 @@ use crate::capture::{place::Patience, walk::Trouble};
 use super::{
     flag,
     inodes::{Inode, Inodes},
-    keeper::Job,
+    job::Job,
     mechanism::Mechanism,
     moved,
     record::{Found, Lowered, Phase, Proof, Raised, Record},

@@ -14,7 +14,7 @@ use crate::{
     enforce::{
         attempt::{self, TRIED, Tally},
         flag,
-        keeper::Job,
+        job::Job,
         lease::{self, Writers},
         record::{self, Found, Proof, Record},
         survey,

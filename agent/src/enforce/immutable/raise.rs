@@ -24,8 +24,8 @@ use crate::{
     enforce::{
         flag,
         inodes::{Inode, Inodes},
-        keeper::{self, Cover, Job},
-        moved,
+        job::{Cover, Job},
+        keeper, moved,
         record::{Means, Phase, Raised, Record},
         survey::{self, Survey},
         sweep::{As, sweep},
