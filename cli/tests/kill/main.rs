@@ -67,9 +67,10 @@ fn a_coordinator_killed_at_any_moment_loses_nothing_it_acknowledged_and_does_not
     assert!(ended.success(), "{ended}: {}", desk.log("server"));
     truth.holds_to_the_end(&desk);
     eprintln!("{}; {:?}", truth.summary(), writers.met);
-    // A kill that meets nothing shows nothing.
+    // Kills that meet nothing show nothing.
     let met = &writers.met;
-    assert!(met.unanswered >= rounds && met.durable > 0 && met.ahead > rounds / 20);
+    let enough = met.unanswered >= rounds && met.durable > 0 && met.ahead > rounds / 20;
+    assert!(enough || rounds < 50, "{met:?}");
 }
 
 #[test]
