@@ -4,19 +4,24 @@
 
 mod common;
 
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use common::{
     Coordinator, Human,
     agent::{Agent, Outcome},
-    bearer, fetch, rule,
+    bearer, commit, fetch, now, random, rule,
     story::{self, MANIFEST, PARCEL},
 };
 use custody::{
     commit::{Commitment, Opening},
     digest::Digest,
     house::{person::Role, scope::Selector},
+    id::AgentId,
     ledger::{entry::Entry, note::VerifierKey, proof::LogProof},
-    statement::{Author, Body, ClaimWithdraw, ListImport, ReleasePacked},
+    statement::{AgentInvite, Author, Body, ClaimWithdraw, ListImport, ReleasePacked},
+    time::Span,
+    verify::receipt::Receipt,
 };
 use proto::v1::{FetchRequest, ListMatchesRequest, task};
 use tonic::Code;
@@ -217,6 +222,7 @@ async fn a_parcel_goes_out_by_every_rule_on_record_with_a_receipt_that_checks_of
         .await
         .unwrap();
     check_receipt(coordinator, &receipt, &id);
+    receipts_of_a_log_that_grows(coordinator, people, &id).await;
 
     // A second claim over the same files freezes them at the door, also for a resumed fetch and
     // for one that is under way.
@@ -261,6 +267,34 @@ async fn a_parcel_goes_out_by_every_rule_on_record_with_a_receipt_that_checks_of
             .unwrap(),
         parcel
     );
+}
+
+/// However the log grows while a receipt is made, all its proofs are of one checkpoint.
+async fn receipts_of_a_log_that_grows(coordinator: &Coordinator, people: &story::People, id: &str) {
+    let growing = async {
+        for _ in 0..40 {
+            let (name, opening) = commit("name", "store");
+            let invite = Body::AgentInvite(AgentInvite {
+                agent: AgentId::from_random(random()),
+                token: Digest::of(b"token"),
+                expires: now() + Span::hours(1),
+                name,
+            });
+            let openings = [opening];
+            let said = coordinator.say(&coordinator.admin, invite, &openings);
+            said.await.unwrap();
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    };
+    let key = VerifierKey::parse(&coordinator.vkey).unwrap();
+    let reading = async {
+        for _ in 0..20 {
+            let receipt = fetch(coordinator, &people.auditor, 3, id, 0).await.unwrap();
+            let shown = Receipt::parse(&receipt).unwrap().verify(Some(&key));
+            assert!(shown.findings.is_clean(), "{:?}", shown.findings.all());
+        }
+    };
+    tokio::join!(growing, reading);
 }
 
 fn check_receipt(coordinator: &Coordinator, receipt: &[u8], id: &str) {

@@ -289,23 +289,43 @@ impl Desk {
     /// Proves an entry against the newest public checkpoint; waits up to ten seconds for one
     /// that covers it. Reads a handful of tiles, whatever the log's size.
     pub async fn prove(&self, index: u64) -> Result<LogProof, DeskError> {
-        if index >= *self.0.changed.borrow() {
-            return Err(no_entry(index).into());
+        let proofs = self.prove_all(&[index]).await?;
+        proofs
+            .into_iter()
+            .next()
+            .ok_or_else(|| no_entry(index).into())
+    }
+
+    /// Proves entries, all against one and the same checkpoint.
+    pub async fn prove_all(&self, indices: &[u64]) -> Result<Vec<LogProof>, DeskError> {
+        let Some(last) = indices.iter().copied().max() else {
+            return Ok(Vec::new());
+        };
+        if last >= *self.0.changed.borrow() {
+            return Err(no_entry(last).into());
         }
         let mut published = self.published();
-        let covers = |p: &Option<Published>| p.as_ref().is_some_and(|p| p.checkpoint.size > index);
+        let covers = |p: &Option<Published>| p.as_ref().is_some_and(|p| p.checkpoint.size > last);
         let covering = match timeout(PROOF_WAIT, published.wait_for(covers)).await {
             Ok(Ok(covering)) => covering.clone(),
             _ => None,
         };
-        let Published { checkpoint, note } = covering.ok_or_else(|| {
+        let covering = covering.ok_or_else(|| {
             Failure::passing(
                 "No published checkpoint covers the entry yet",
                 "Ask again in a moment",
             )
         })?;
-        let log = self.0.data.log();
-        let size = checkpoint.size;
+        let mut proofs = Vec::with_capacity(indices.len());
+        for index in indices {
+            proofs.push(self.prove_against(&covering, *index).await?);
+        }
+        Ok(proofs)
+    }
+
+    async fn prove_against(&self, covering: &Published, index: u64) -> Result<LogProof, DeskError> {
+        let Published { checkpoint, note } = covering;
+        let (log, size) = (self.0.data.log(), checkpoint.size);
         let hashes = tokio::task::spawn_blocking(move || {
             tree::inclusion_proof(&TileNodes(&Disk::new(&log, size)), index, size)
         });
@@ -317,7 +337,7 @@ impl Desk {
         Ok(LogProof {
             index,
             hashes,
-            checkpoint: note,
+            checkpoint: note.clone(),
         })
     }
 

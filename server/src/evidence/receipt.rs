@@ -142,14 +142,17 @@ pub async fn receipt(coordinator: &Coordinator, id: &ReleaseId) -> Result<String
         let house = desk.house();
         parts(&house, &marks, id)?
     };
-    let (mut entries, mut checkpoint) = (Vec::new(), String::new());
-    for index in indices {
+    // One checkpoint for all: the log may grow while they are read.
+    let indices: Vec<_> = indices.into_iter().collect();
+    let proofs = desk.prove_all(&indices).await?;
+    let checkpoint = proofs.last().map(|proof| proof.checkpoint.clone());
+    let mut entries = Vec::new();
+    for proof in proofs {
+        let index = proof.index;
         let entry = desk.entry(index).await?;
-        let proof = desk.prove(index).await?;
         let text = String::from_utf8(entry.bytes)
             .map_err(|_| No::Breach(format!("Entry {index} is not UTF-8. Check the journal")))?;
         entries.push(json!({ "index": index, "entry": text, "proof": proof.to_string() }));
-        checkpoint = proof.checkpoint;
     }
     let mut openings: Vec<Value> = Vec::new();
     if let Some(commitment) = recipient
