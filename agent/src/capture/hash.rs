@@ -17,7 +17,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     shared::{Shared, stamp},
-    walk::{Step, Trouble, errno_word, kind_of_stat},
+    trouble::{Trouble, errno_word},
+    walk::{Step, kind_of_stat},
 };
 
 /// How much is read at a time: small enough to stay in a core's cache.

@@ -7,4 +7,5 @@ pub mod place;
 mod queue;
 pub mod seal;
 pub mod shared;
+pub mod trouble;
 pub mod walk;

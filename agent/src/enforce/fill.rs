@@ -27,7 +27,8 @@ use crate::{
         hash,
         origins::{OriginsReader, OriginsWriter},
         shared::Shared,
-        walk::{Step, errno_word},
+        trouble::errno_word,
+        walk::Step,
     },
     durable,
 };

@@ -37,6 +37,7 @@ use crate::{
     capture::{
         place::Place,
         seal::digest_of,
+        trouble::Trouble,
         walk::{OnEnter, Walk},
     },
     durable,
@@ -179,7 +180,7 @@ fn seal(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldT
             let doing = while_doing("the vault cannot be sealed");
             if let Some(trouble) = step.trouble {
                 return Err(doing(match trouble {
-                    crate::capture::walk::Trouble::Errno(errno) => errno,
+                    Trouble::Errno(errno) => errno,
                     _ => Errno::STALE,
                 }));
             }

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     capture::{
         seal::{Capture, CaptureError, capture, digest_of},
-        walk::errno_word,
+        trouble::errno_word,
     },
     edge::now,
     enforce::HoldTrouble,

@@ -22,7 +22,7 @@ use rustix::{fs::syncfs, io::Errno};
 
 pub use raise::plan;
 
-use crate::capture::{place::Patience, walk::Trouble};
+use crate::capture::{place::Patience, trouble::Trouble};
 
 use super::{
     flag,

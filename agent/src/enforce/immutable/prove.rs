@@ -10,7 +10,7 @@ use custody::manifest::row::Kind;
 use rustix::io::Errno;
 
 use crate::{
-    capture::{place::Place, walk::Trouble},
+    capture::{place::Place, trouble::Trouble},
     enforce::{
         attempt::{self, TRIED, Tally},
         flag,

@@ -19,7 +19,8 @@ use super::limits;
 use crate::{
     capture::{
         place::Place,
-        walk::{OnEnter, Step, Trouble, kind_of},
+        trouble::Trouble,
+        walk::{OnEnter, Step, kind_of},
     },
     enforce::{
         flag,
