@@ -56,7 +56,7 @@ fn main() {
         let (raised, raise) = timed(|| keeper.raise(target, &data, Holding::Freeze, &progress));
         let raised = raised.expect("the hold is raised");
         assert_eq!(
-            (raised.mechanism.as_str(), raised.files),
+            (raised.mechanism.word(), raised.files),
             ("immutable-flag", files)
         );
         let (proof, prove) = timed(|| keeper.prove(target, &progress));

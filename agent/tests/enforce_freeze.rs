@@ -32,7 +32,7 @@ fn what_is_held_cannot_be_changed_by_anybody_and_can_again_once_lowered() {
         let before = flags(&data);
         let keeper = keeper(state.path(), mounted.path());
         let raised = keeper.raise(target(1), &data, Freeze, &on()).unwrap();
-        assert_eq!(raised.mechanism, "immutable-flag");
+        assert_eq!(raised.mechanism.word(), "immutable-flag");
         assert_eq!(raised.file_system, kind);
         assert_eq!((raised.files, raised.folders, raised.bytes), (4, 4, 19));
         assert!(raised.does_not_prevent.iter().any(|l| l.contains("root")));
@@ -332,7 +332,7 @@ fn a_root_is_held_with_its_vault_left_out() {
     // A preservation inside it still finds its vault.
     let preserve = custody::house::regime::Holding::Preserve;
     let kept = keeper.raise(target(2), &data, preserve, &on()).unwrap();
-    assert_eq!(kept.mechanism, "reflink-vault");
+    assert_eq!(kept.mechanism.word(), "reflink-vault");
     assert!(keeper.prove(target(2), &on()).unwrap().holds());
     assert_eq!(keeper.check(target(1), &on()).unwrap(), []);
     keeper.lower(target(1), &on()).unwrap();

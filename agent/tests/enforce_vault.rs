@@ -76,7 +76,7 @@ fn the_vault_keeps_what_was_and_the_living_files_go_on() {
             "reflink-vault"
         };
         assert_eq!(
-            (raised.mechanism.as_str(), raised.files, raised.folders),
+            (raised.mechanism.word(), raised.files, raised.folders),
             (mechanism, 6, 4)
         );
         let after: Vec<_> = names.iter().map(|name| times(&data.join(name))).collect();
@@ -151,7 +151,7 @@ fn a_file_of_3_tebibytes_that_is_one_hole_is_copied_in_a_moment() {
     let keeper = keeper(state.path(), mounted.path());
     let raised = keeper.raise(target(1), &data, Preserve, &on()).unwrap();
     assert_eq!(
-        (raised.mechanism.as_str(), raised.files),
+        (raised.mechanism.word(), raised.files),
         ("sealed-copy", 5)
     );
     let copy = mounted
@@ -278,7 +278,7 @@ fn where_no_flag_can_be_set_a_freeze_is_a_copy_and_says_what_it_does_not_prevent
     let keeper = keeper(state.path(), mounted.path());
     let raised = keeper.raise(target(1), &data, Freeze, &on()).unwrap();
     assert_eq!(
-        (raised.mechanism.as_str(), raised.file_system.as_str()),
+        (raised.mechanism.word(), raised.file_system.as_str()),
         ("sealed-copy", "ramfs")
     );
     for what in [
@@ -421,7 +421,7 @@ fn without_the_privilege_a_freeze_is_a_copy_that_says_so() {
                 } else {
                     "reflink-vault"
                 };
-                assert_eq!(raised.mechanism, mechanism);
+                assert_eq!(raised.mechanism.word(), mechanism);
                 for what in ["the original can be changed", "root can change the copy"] {
                     let said = raised.does_not_prevent.iter().any(|l| l.contains(what));
                     assert!(said, "{kind}, {what}: {raised:?}");

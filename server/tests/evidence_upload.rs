@@ -174,7 +174,7 @@ async fn a_manifest_whose_rows_do_not_give_the_signed_root_is_refused() {
         manifest: Digest::of(&bytes),
         manifest_bytes: bytes.len() as u64,
         key,
-        mechanism: "immutable-flag".to_owned(),
+        mechanism: custody::house::mechanism::Mechanism::ImmutableFlag,
         tool: "test".to_owned(),
         began: common::now(),
         ended: common::now(),

@@ -8,7 +8,7 @@ use std::{
 
 use custody::{
     digest::Digest,
-    house::{finding::FindingKind, regime::Holding},
+    house::{finding::FindingKind, mechanism::Mechanism, regime::Holding},
     id::TargetId,
 };
 use serde::{Deserialize, Serialize};
@@ -53,12 +53,12 @@ pub enum Means {
 }
 
 impl Means {
-    /// Its name in a statement.
-    pub const fn word(self) -> &'static str {
+    /// As statements name it.
+    pub const fn mechanism(self) -> Mechanism {
         match self {
-            Self::ImmutableFlag => "immutable-flag",
-            Self::ReflinkVault => "reflink-vault",
-            Self::SealedCopy => "sealed-copy",
+            Self::ImmutableFlag => Mechanism::ImmutableFlag,
+            Self::ReflinkVault => Mechanism::ReflinkVault,
+            Self::SealedCopy => Mechanism::SealedCopy,
         }
     }
 }
@@ -66,8 +66,8 @@ impl Means {
 /// What a raised hold is: the body of `hold.raised`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Raised {
-    /// `immutable-flag`, `reflink-vault` or `sealed-copy`.
-    pub mechanism: String,
+    /// What keeps it.
+    pub mechanism: Mechanism,
     /// Such as `ext4`.
     pub file_system: String,
     /// What this does not prevent here.

@@ -130,7 +130,7 @@ fn fill(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldT
         Means::SealedCopy
     };
     record.raised = Some(Raised {
-        mechanism: record.means.word().to_owned(),
+        mechanism: record.means.mechanism(),
         file_system: site::file_system(vault),
         does_not_prevent: limits(record, &filled),
         files: filled.cloned + filled.copied,

@@ -73,8 +73,12 @@ pub(super) fn take(
     };
     let mechanism = context.book.known(|known| {
         let raised = known.targets.get(&target)?.raised.as_ref()?;
-        Some(raised.mechanism.clone())
+        Some(raised.mechanism)
     });
+    let Some(mechanism) = mechanism else {
+        // It was sealed under a hold whose raising was not said: that is said first.
+        return Ok(Done::Again);
+    };
     let opening = state.opening()?;
     let body = SnapshotSealed {
         snapshot,
@@ -85,7 +89,7 @@ pub(super) fn take(
         manifest: sealed.manifest,
         manifest_bytes: sealed.manifest_bytes,
         key: opening.commitment(),
-        mechanism: mechanism.unwrap_or_else(|| "unknown".to_owned()),
+        mechanism,
         tool: TOOL.to_owned(),
         began: state.began,
         ended: sealed.ended,

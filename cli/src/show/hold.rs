@@ -266,7 +266,7 @@ pub fn whole(screen: &Screen, view: &HoldView) {
     let mut said = BTreeMap::<&str, BTreeSet<&str>>::new();
     for target in &view.targets {
         if let Some(means) = &target.means {
-            let gaps = said.entry(&means.mechanism).or_default();
+            let gaps = said.entry(means.mechanism.word()).or_default();
             gaps.extend(means.does_not_prevent.iter().map(String::as_str));
         }
     }

@@ -91,7 +91,7 @@ impl View for SnapshotView {
             lines.extend([
                 ("root", sealed.root.to_string()),
                 ("manifest", sealed.manifest.to_string()),
-                ("mechanism", sealed.mechanism.clone()),
+                ("mechanism", sealed.mechanism.to_string()),
                 ("tool", sealed.tool.clone()),
                 ("began", sealed.began.to_string()),
                 ("ended", sealed.ended.to_string()),

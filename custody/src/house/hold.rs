@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::regime::Holding;
+use super::{mechanism::Mechanism, regime::Holding};
 use crate::{
     commit::Commitment,
     id::{AgentId, HoldId, ItemId, OrderId, RequestId, TargetId},
@@ -55,8 +55,8 @@ impl State {
 /// How an agent holds a target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Means {
-    /// `immutable-flag`, `reflink-vault` or `sealed-copy`.
-    pub mechanism: String,
+    /// What keeps it.
+    pub mechanism: Mechanism,
     /// The file system.
     pub file_system: String,
     /// What it does not prevent.

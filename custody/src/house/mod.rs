@@ -13,6 +13,7 @@ pub mod clock;
 pub mod decide;
 pub mod finding;
 pub mod hold;
+pub mod mechanism;
 pub mod order;
 pub mod person;
 pub mod ranges;

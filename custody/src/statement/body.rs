@@ -7,7 +7,7 @@ use crate::{
     commit::Commitment,
     digest::Digest,
     house::{
-        act::Act, approval::Policies, finding::FindingKind, hold::Target, person::Role,
+        act::Act, approval::Policies, finding::FindingKind, hold::Target, mechanism::Mechanism, person::Role,
         scope::ScopeItem,
     },
     id::{
@@ -147,8 +147,8 @@ body_types! {
     HoldRaised {
         /// Which target.
         target: TargetId,
-        /// How it is held: `immutable-flag`, `reflink-vault` or `sealed-copy`.
-        mechanism: String,
+        /// How it is held.
+        mechanism: Mechanism,
         /// The file system it stands on.
         file_system: String,
         /// What this mechanism does not prevent here, in the mechanism's own words.
@@ -226,7 +226,7 @@ body_types! {
         /// The snapshot's salt key.
         key: Commitment,
         /// How the target was held while it was read.
-        mechanism: String,
+        mechanism: Mechanism,
         /// Name and version of the tool.
         tool: String,
         /// When reading began.

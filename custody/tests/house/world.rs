@@ -233,7 +233,7 @@ pub fn prove(desk: &mut Desk, agent: AgentId, target: TargetId) {
 pub fn raised(target: TargetId) -> Body {
     Body::HoldRaised(HoldRaised {
         target,
-        mechanism: "immutable-flag".to_owned(),
+        mechanism: custody::house::mechanism::Mechanism::ImmutableFlag,
         file_system: "ext4".to_owned(),
         does_not_prevent: vec![],
         files: 3,
@@ -269,7 +269,7 @@ pub fn sealed(desk: &mut Desk, snapshot: SnapshotId, rows: u64) -> Body {
         manifest: Digest::of(b"manifest"),
         manifest_bytes: 1000,
         key: desk.commit("salt-key", &[1; 32]),
-        mechanism: "immutable-flag".to_owned(),
+        mechanism: custody::house::mechanism::Mechanism::ImmutableFlag,
         tool: "test".to_owned(),
         began: desk.now,
         ended: desk.now,

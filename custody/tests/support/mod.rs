@@ -337,7 +337,7 @@ impl Log {
         }));
         self.agent(Body::HoldRaised(HoldRaised {
             target: target(),
-            mechanism: "immutable-flag".into(),
+            mechanism: custody::house::mechanism::Mechanism::ImmutableFlag,
             file_system: "ext4".into(),
             does_not_prevent: vec!["root".into()],
             files: 3,

@@ -39,7 +39,7 @@ impl Log {
             manifest: Digest::of(&manifest.file),
             manifest_bytes: manifest.file.len() as u64,
             key,
-            mechanism: "immutable-flag".into(),
+            mechanism: custody::house::mechanism::Mechanism::ImmutableFlag,
             tool: "test 1".into(),
             began: self.now,
             ended: self.now,

@@ -197,7 +197,7 @@ pub fn case(root: Digest, files: &mut Files) -> Desk {
         manifest: Digest::of(parquet),
         manifest_bytes: parquet.len() as u64,
         key: desk.commit("salt-key", b"snapshot key of 32 bytes, public"),
-        mechanism: "immutable-flag".to_owned(),
+        mechanism: custody::house::mechanism::Mechanism::ImmutableFlag,
         tool: "holdfast-agent".to_owned(),
         began: desk.now,
         ended: desk.now,

@@ -186,7 +186,7 @@ pub async fn verify(
 ) {
     let raised = Body::HoldRaised(HoldRaised {
         target,
-        mechanism: "immutable-flag".to_owned(),
+        mechanism: custody::house::mechanism::Mechanism::ImmutableFlag,
         file_system: "ext4".to_owned(),
         does_not_prevent: Vec::new(),
         files: 10,
@@ -274,7 +274,7 @@ pub async fn seal(
         manifest: Digest::of(&bytes),
         manifest_bytes: bytes.len() as u64,
         key,
-        mechanism: "immutable-flag".to_owned(),
+        mechanism: custody::house::mechanism::Mechanism::ImmutableFlag,
         tool: "test".to_owned(),
         began: now(),
         ended: now(),

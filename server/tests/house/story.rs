@@ -150,7 +150,7 @@ pub async fn raise(house: &House, robot: &mut Robot, target: TargetId) {
         }),
         Body::HoldRaised(HoldRaised {
             target,
-            mechanism: "immutable-flag".to_owned(),
+            mechanism: custody::house::mechanism::Mechanism::ImmutableFlag,
             file_system: "ext4".to_owned(),
             does_not_prevent: vec![],
             files: 3,
@@ -190,7 +190,7 @@ pub async fn snapshot(house: &House, cast: &mut Cast, target: TargetId) -> Snaps
         manifest: Digest::of(b"manifest"),
         manifest_bytes: 10_000,
         key: key.commitment(),
-        mechanism: "immutable-flag".to_owned(),
+        mechanism: custody::house::mechanism::Mechanism::ImmutableFlag,
         tool: "holdfast-agent 0.1.0".to_owned(),
         began: clock::now(),
         ended: clock::now(),

@@ -108,7 +108,7 @@ pub fn plan(job: &Job<'_>, record: &mut Record) -> Result<Survey, HoldTrouble> {
     job.progress.step()?;
     record.phase = Phase::Raising;
     record.raised = Some(Raised {
-        mechanism: Means::ImmutableFlag.word().to_owned(),
+        mechanism: Means::ImmutableFlag.mechanism(),
         file_system: job.site.file_system.clone(),
         does_not_prevent: limits(&found, &job.site.file_system),
         files: 0,
