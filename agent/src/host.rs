@@ -23,6 +23,7 @@ pub fn inventory(roots: &[RootConfig]) -> Vec<RootInfo> {
             file_system: openat(CWD, &root.path, folder, Mode::empty())
                 .map_or_else(|_| "absent".to_owned(), |fd| file_system(&fd)),
             accounts: root.accounts.clone(),
+            disks: Vec::new(),
         })
         .collect()
 }

@@ -37,6 +37,7 @@ async fn an_agent_that_freezes_the_root_it_lives_in_goes_on_speaking() {
         target: target(1).to_string(),
         path: root.as_os_str().as_bytes().to_vec().into(),
         holding: Holding::Freeze.into(),
+        ..Default::default()
     };
     host.tasks(vec![task(Kind::Raise(raise), 5)]);
     let running = host.run();

@@ -98,6 +98,8 @@ id_types! {
     RequestId = "req", "a request";
     /// A release of files to their owner.
     ReleaseId = "rel", "a release";
+    /// A clearance to wipe a server, disk or path.
+    ClearanceId = "clr", "a clearance";
     /// A person outside the house whose data is kept apart, so that it can be erased.
     SubjectId = "sub", "a subject";
 }

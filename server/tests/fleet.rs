@@ -20,6 +20,7 @@ use tonic::Code;
 async fn plan(coordinator: &Coordinator, token: &str, order: OrderId) -> PlanHoldResponse {
     let request = PlanHoldRequest {
         order: order.to_string(),
+        survey: false,
     };
     let mut records = coordinator.records().await;
     records

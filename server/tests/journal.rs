@@ -248,6 +248,9 @@ async fn an_agent_cannot_keep_anothers_fork_off_the_record_by_claiming_to_have_f
         count: 2,
         evidence: vec![],
         entry: Some(base64::engine::general_purpose::STANDARD.encode(forged)),
+        places: Vec::new(),
+        by: None,
+        noticed: None,
     });
     house.submit(plain(liar.says(found))).await.unwrap();
     house.reopen().await;

@@ -84,6 +84,9 @@ async fn something(
                 count: 1,
                 evidence: vec![Digest::of(b"x")],
                 entry: None,
+                places: Vec::new(),
+                by: None,
+                noticed: None,
             };
             house
                 .submit(plain(cast.robot.says(Body::Finding(finding))))

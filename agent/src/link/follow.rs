@@ -325,7 +325,11 @@ impl Link {
             });
             let found = looked.await.unwrap_or_default();
             let _ = up
-                .send(message(Up::Located(Located { question, found })))
+                .send(message(Up::Located(Located {
+                    question,
+                    found,
+                    ..Located::default()
+                })))
                 .await;
         });
     }

@@ -221,6 +221,9 @@ fn say_found(context: &Context, target: TargetId, found: &Found) -> Result<(), U
         count: found.count,
         evidence: Vec::new(),
         entry: None,
+        places: Vec::new(),
+        by: None,
+        noticed: None,
     };
     context.book.say(Body::Finding(body), &[])?;
     Ok(())

@@ -123,6 +123,7 @@ impl Job {
                     },
                 }
             }
+            Wire::SetLimits(_) | Wire::Narrow(_) => return Err(NotAJob::Field("kind")),
             Wire::Lower(lower) => Self::Lower {
                 target: lower.target.parse()?,
             },

@@ -93,6 +93,9 @@ fn finding(what: FindingKind, target: TargetId, count: u64, evidence: Evidenced)
         count,
         evidence,
         entry: None,
+        places: Vec::new(),
+        by: None,
+        noticed: None,
     }
 }
 

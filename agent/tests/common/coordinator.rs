@@ -302,6 +302,18 @@ fn down(message: Down) -> Result<ToAgent, Status> {
 impl Fleet for Coordinator {
     type FollowStream = Answers;
 
+    async fn gate(
+        &self,
+        _: tonic::Request<proto::v1::GateRequest>,
+    ) -> Result<tonic::Response<proto::v1::GateResponse>, tonic::Status> {
+        let why = "This coordinator clears nothing.".to_owned();
+        let answer = proto::v1::GateResponse {
+            allowed: false,
+            why,
+        };
+        Ok(tonic::Response::new(answer))
+    }
+
     async fn follow(
         &self,
         request: Request<Streaming<FromAgent>>,
@@ -334,7 +346,11 @@ impl Fleet for Coordinator {
             if !paths.is_empty() {
                 let paths = paths.into_iter().map(Into::into).collect();
                 let question = 7;
-                let locate = proto::v1::Locate { question, paths };
+                let locate = proto::v1::Locate {
+                    question,
+                    paths,
+                    ..Default::default()
+                };
                 let _ = send.send(down(Down::Locate(locate))).await;
             }
             let mut taken = 0;

@@ -91,6 +91,7 @@ impl Host {
             target: target(n).to_string(),
             path: path.as_os_str().as_bytes().to_vec().into(),
             holding: Holding::Preserve.into(),
+            ..Default::default()
         };
         task(Kind::Raise(raise), position)
     }

@@ -254,6 +254,7 @@ async fn place(global: &Global, args: Place) -> Outcome {
 async fn plan(session: &mut Session, order: OrderId) -> Outcome<Placed> {
     let asked = patient(v1::PlanHoldRequest {
         order: order.to_string(),
+        survey: false,
     });
     let plan = session
         .services
@@ -319,6 +320,7 @@ async fn say(
             hold,
             order,
             targets,
+            at_least: None,
         });
         said.push(session.say(body, openings).await?);
         ids.push(hold.to_string());

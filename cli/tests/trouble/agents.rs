@@ -56,6 +56,7 @@ fn a_place_outside_the_roots_is_never_held_and_a_claim_for_what_is_not_held_gets
             agent: id(&agent).parse().unwrap(),
             path: openings.commit("path", outside.to_str().unwrap()),
         }],
+        at_least: None,
     };
     let runtime = Runtime::new().unwrap();
     let at = runtime.block_on(operator.connect()).unwrap();

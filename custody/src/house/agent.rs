@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::Limits;
 use crate::{
     commit::Commitment, digest::Digest, id::AgentId, ledger::chain::ChainHead, sign::PublicKey,
     time::Time,
@@ -20,9 +21,22 @@ pub struct Agent {
     /// What enrolment gave it, once enrolled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enrolment: Option<Enrolment>,
+    /// What its reading may take of its host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limited>,
     /// Retired agents are refused at the door.
     pub retired: bool,
     /// Index of the entry that invited it.
+    pub entry: u64,
+}
+
+/// Limits that were set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limited {
+    /// The limits.
+    #[serde(flatten)]
+    pub limits: Limits,
+    /// Index of the entry that set them.
     pub entry: u64,
 }
 

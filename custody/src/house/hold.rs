@@ -6,6 +6,7 @@ use super::{mechanism::Mechanism, regime::Holding};
 use crate::{
     commit::Commitment,
     id::{AgentId, HoldId, ItemId, OrderId, RequestId, TargetId},
+    statement::{CopyMade, FixityChecked},
 };
 
 /// The most targets one statement may place.
@@ -91,6 +92,12 @@ pub struct HeldTarget {
     pub attempts: u64,
     /// Writers left at the last proof.
     pub writers: u64,
+    /// The last round of reading it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fixity: Option<FixityChecked>,
+    /// Its second copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<CopyMade>,
     /// Index of the entry that last changed it.
     pub changed: u64,
 }
@@ -104,6 +111,9 @@ pub struct Hold {
     pub order: OrderId,
     /// Its targets.
     pub targets: Vec<TargetId>,
+    /// The weakest mechanism that will do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<Mechanism>,
     /// The request that lifted the last of its targets, if none is held any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifted_by: Option<RequestId>,

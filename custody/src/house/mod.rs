@@ -9,10 +9,12 @@ pub mod agent;
 pub mod apply;
 pub mod approval;
 pub mod claim;
+pub mod clearance;
 pub mod clock;
 pub mod decide;
 pub mod finding;
 pub mod hold;
+pub mod limits;
 pub mod mechanism;
 pub mod order;
 pub mod person;
@@ -33,7 +35,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     commit::Commitment,
     digest::Digest,
-    id::{AgentId, ClaimId, HoldId, OrderId, PersonId, ReleaseId, RequestId, SnapshotId, TargetId},
+    id::{AgentId, ClaimId, ClearanceId, HoldId, OrderId, PersonId, ReleaseId, RequestId, SnapshotId, TargetId},
     sign::PublicKey,
 };
 
@@ -172,6 +174,8 @@ house! {
     releases: ReleaseId => release::Release;
     /// Exclusion lists.
     lists: String => ExclusionList;
+    /// Clearances.
+    clearances: ClearanceId => clearance::Clearance;
     /// Findings, by the index of their entry.
     findings: u64 => finding::Noted;
 }

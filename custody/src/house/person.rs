@@ -89,6 +89,7 @@ pub fn may(kind: &str) -> &'static [Role] {
             &[Legal]
         }
         "hold.place" => &[Operator, Legal],
+        "agent.limit" | "clearance.ask" => &[Operator],
         "snapshot.take" => &[Custodian, Operator],
         "claim.file" | "claim.withdraw" => &[Claims],
         "request.make" => &[Claims, Legal],

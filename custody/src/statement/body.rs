@@ -7,12 +7,12 @@ use crate::{
     commit::Commitment,
     digest::Digest,
     house::{
-        act::Act, approval::Policies, finding::FindingKind, hold::Target, mechanism::Mechanism, person::Role,
-        scope::ScopeItem,
+        act::Act, approval::Policies, clearance::What, finding::FindingKind, hold::Target,
+        limits::Limits, mechanism::Mechanism, person::Role, ranges::Ranges, scope::ScopeItem,
     },
     id::{
-        AgentId, ClaimId, HoldId, ItemId, OrderId, PersonId, ReleaseId, RequestId, SnapshotId,
-        SubjectId, TargetId,
+        AgentId, ClaimId, ClearanceId, HoldId, ItemId, OrderId, PersonId, ReleaseId, RequestId,
+        SnapshotId, SubjectId, TargetId,
     },
     sign::PublicKey,
     time::Time,
@@ -137,6 +137,9 @@ body_types! {
         order: OrderId,
         /// Where it stands.
         targets: Vec<Target>,
+        /// The weakest mechanism that will do: an agent that has only weaker ones refuses.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at_least: Option<Mechanism>,
     }
     /// Body of `hold.acknowledged`.
     HoldAcknowledged {
@@ -194,6 +197,98 @@ body_types! {
         /// A refused entry kept whole, base64, where the finding is about one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         entry: Option<String>,
+        /// Examples of the places concerned, at most 8.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        places: Vec<Commitment>,
+        /// The process that did it, where the kernel says: program, pid and uid.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Commitment>,
+        /// When it was noticed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        noticed: Option<Time>,
+    }
+    /// Body of `fixity.checked`: a round of reading again all that a snapshot holds.
+    FixityChecked {
+        /// What is held.
+        target: TargetId,
+        /// By which snapshot's manifest.
+        snapshot: SnapshotId,
+        /// Which round, from 1.
+        round: u64,
+        /// Rows with content that were read again.
+        rows: u64,
+        /// Bytes read.
+        bytes: u64,
+        /// Rows whose bytes are not those of the manifest.
+        differ: u64,
+        /// Rows that could not be read.
+        unreadable: u64,
+        /// When the round began.
+        began: Time,
+        /// When it ended.
+        ended: Time,
+    }
+    /// Body of `copy.made`: a second copy of what a snapshot holds, on other media.
+    CopyMade {
+        /// What is held.
+        target: TargetId,
+        /// By which snapshot's manifest the copy was checked.
+        snapshot: SnapshotId,
+        /// Files copied.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
+    }
+    /// Body of `copy.repaired`: rows whose bytes were lost, restored from the second copy.
+    CopyRepaired {
+        /// What is held.
+        target: TargetId,
+        /// By which snapshot's manifest the restored bytes were checked.
+        snapshot: SnapshotId,
+        /// Which rows.
+        rows: Ranges,
+        /// Their bytes.
+        bytes: u64,
+    }
+    /// Body of `agent.limit`.
+    AgentLimit {
+        /// Which agent.
+        agent: AgentId,
+        /// What its reading may take of its host from here on; these replace all earlier ones.
+        limits: Limits,
+    }
+    /// Body of `clearance.ask`.
+    ClearanceAsk {
+        /// The new clearance.
+        clearance: ClearanceId,
+        /// Which server.
+        agent: AgentId,
+        /// What is to be wiped.
+        what: What,
+        /// The disk, as its server names it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        disk: Option<Commitment>,
+        /// The places concerned: the path, or all that lies on the disk; none for a server.
+        places: Vec<Commitment>,
+    }
+    /// Body of `clearance.given`.
+    ClearanceGiven {
+        /// Which clearance.
+        clearance: ClearanceId,
+        /// After this it is refused.
+        expires: Time,
+    }
+    /// Body of `clearance.refused`.
+    ClearanceRefused {
+        /// Which clearance.
+        clearance: ClearanceId,
+        /// The holds that stand there.
+        holds: Vec<HoldId>,
+    }
+    /// Body of `clearance.used`.
+    ClearanceUsed {
+        /// Which clearance.
+        clearance: ClearanceId,
     }
     /// One snapshot asked for.
     SnapshotWish {

@@ -136,6 +136,8 @@ bodies! {
     "agent.invite" AgentInvite(AgentInvite);
     /// An administrator retires an agent: its certificates are refused from here on.
     "agent.retire" AgentRetire(AgentRetire);
+    /// An operator limits what an agent's reading may take of its host.
+    "agent.limit" AgentLimit(AgentLimit);
     /// The coordinator enrolled an agent against its token.
     "agent.enrolled" AgentEnrolled(AgentEnrolled);
     /// The coordinator gave an enrolled agent a fresh certificate.
@@ -166,6 +168,12 @@ bodies! {
     "hold.lowered" HoldLowered(HoldLowered);
     /// An agent or the coordinator found something that should not be.
     "finding" Finding(Finding);
+    /// An agent read again all that a snapshot holds.
+    "fixity.checked" FixityChecked(FixityChecked);
+    /// An agent made a second copy, on other media, and checked it.
+    "copy.made" CopyMade(CopyMade);
+    /// An agent restored lost bytes from the second copy.
+    "copy.repaired" CopyRepaired(CopyRepaired);
     /// A custodian asks for snapshots of targets.
     "snapshot.take" SnapshotTake(SnapshotTake);
     /// An agent sealed a snapshot's manifest.
@@ -184,6 +192,14 @@ bodies! {
     "subject.erase" SubjectErase(SubjectErase);
     /// Legal imports hashes that may never be released.
     "list.import" ListImport(ListImport);
+    /// An operator asks whether a server, disk or path may be wiped.
+    "clearance.ask" ClearanceAsk(ClearanceAsk);
+    /// The coordinator clears it: no hold stands there.
+    "clearance.given" ClearanceGiven(ClearanceGiven);
+    /// The coordinator refuses it: holds stand there.
+    "clearance.refused" ClearanceRefused(ClearanceRefused);
+    /// The coordinator lets a clearance be used, after asking again.
+    "clearance.used" ClearanceUsed(ClearanceUsed);
     /// Someone asks for what needs several people.
     "request.make" RequestMake(RequestMake);
     /// One of several people approves a request.

@@ -203,6 +203,9 @@ impl Op {
                         count: 1,
                         evidence: vec![],
                         entry: None,
+                        places: Vec::new(),
+                        by: None,
+                        noticed: None,
                     }),
                     5 => Body::SnapshotReceived(SnapshotReceived {
                         snapshot: pick(&snapshots, a)?,

@@ -200,6 +200,7 @@ pub fn place(desk: &mut Desk, order: &NewOrder, agent: AgentId, paths: &[&str]) 
         hold: HoldId::from_random(bytes16(desk.next())),
         order: order.order,
         targets,
+        at_least: None,
     }
 }
 

@@ -330,6 +330,7 @@ impl Log {
                     agent: agent(),
                     path,
                 }],
+                at_least: None,
             }),
         );
         self.agent(Body::HoldAcknowledged(HoldAcknowledged {

@@ -26,7 +26,7 @@ use custody::{
 use super::Submission;
 
 /// The words an opening's field may have.
-const FIELDS: [&str; 9] = [
+const FIELDS: [&str; 11] = [
     "name",
     "authority",
     "reference",
@@ -36,6 +36,8 @@ const FIELDS: [&str; 9] = [
     "hash",
     "recipient",
     "salt-key",
+    "process",
+    "disk",
 ];
 
 /// A statement that may come in: well formed, by the key of its author, with its openings.

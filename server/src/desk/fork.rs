@@ -91,6 +91,9 @@ pub(super) fn finding(checked: &Checked, other: Digest) -> Body {
         count: 2,
         evidence: vec![other, checked.digest],
         entry: kept.then(|| STANDARD.encode(&checked.bytes)),
+        places: Vec::new(),
+        by: None,
+        noticed: None,
     })
 }
 

@@ -365,6 +365,9 @@ async fn note(coordinator: &Coordinator, wanted: &Wanted, found: Digest) -> Resu
             count: 1,
             evidence,
             entry: None,
+            places: Vec::new(),
+            by: None,
+            noticed: None,
         };
         coordinator.desk.say(Body::Finding(finding)).await?;
     }

@@ -263,7 +263,13 @@ impl Stream {
                 self.session.answer(located);
                 Ok(())
             }
-            Some(from_agent::Message::Beat(_) | from_agent::Message::Hello(_)) | None => Ok(()),
+            Some(
+                from_agent::Message::Beat(_)
+                | from_agent::Message::Hello(_)
+                | from_agent::Message::Health(_)
+                | from_agent::Message::Underway(_),
+            )
+            | None => Ok(()),
         }
     }
 

@@ -146,6 +146,7 @@ pub(crate) async fn plan(
                         agent: agent.to_string(),
                         agent_name: material.names.get(&agent).cloned().unwrap_or_default(),
                         path: path.into(),
+                        survey: None,
                     }),
             ),
         }

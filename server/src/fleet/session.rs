@@ -65,6 +65,7 @@ impl Session {
         let locate = Locate {
             question,
             paths: paths.iter().cloned().map(Into::into).collect(),
+            ..Locate::default()
         };
         self.down.send(down(Message::Locate(locate))).await.ok()?;
         let found = answered.await.ok()?;

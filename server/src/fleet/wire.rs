@@ -19,10 +19,14 @@ pub(super) fn task(house: &House, openings: &dyn Openings, task: &Task) -> Optio
                 Holding::Freeze => WireHolding::Freeze,
                 Holding::Preserve => WireHolding::Preserve,
             };
+            let hold = house.holds.get(&target.hold);
+            let at_least = hold.and_then(|hold| hold.at_least);
             let raise = Raise {
                 target: id.to_string(),
                 path: open(&target.wish.path)?.into(),
                 holding: holding.into(),
+                at_least: at_least.map(|least| least.to_string()).unwrap_or_default(),
+                left: Vec::new(),
             };
             (Kind::Raise(raise), target.changed)
         }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use proto::v1::{
-    FromAgent, RenewRequest, RenewResponse, ToAgent, UploadChunk, UploadResponse,
-    UploadStateRequest, UploadStateResponse, fleet_server::Fleet,
+    FromAgent, GateRequest, GateResponse, RenewRequest, RenewResponse, ToAgent, UploadChunk,
+    UploadResponse, UploadStateRequest, UploadStateResponse, fleet_server::Fleet,
 };
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument as _, Span};
@@ -55,6 +55,13 @@ impl Fleet for FleetService {
         let UploadStateRequest { kind, id } = request.into_inner();
         let (have, complete) = upload::state(&self.0, agent, kind, &id).await?;
         Ok(Response::new(UploadStateResponse { have, complete }))
+    }
+
+    async fn gate(&self, request: Request<GateRequest>) -> Result<Response<GateResponse>, Status> {
+        caller::agent(&self.0, &request).await?;
+        Err(Status::unimplemented(
+            "This coordinator gives no clearances yet. Do not wipe",
+        ))
     }
 
     async fn upload(

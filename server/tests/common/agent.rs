@@ -116,6 +116,7 @@ impl Agent {
                 path: b"/srv/data".to_vec().into(),
                 file_system: "ext4".to_owned(),
                 accounts: "{account}".to_owned(),
+                disks: Vec::new(),
             }],
             epoch: enrolled.epoch,
             seq: 0,
@@ -261,6 +262,7 @@ impl Stream {
                     let located = Located {
                         question: asked.question,
                         found: found.cloned().collect(),
+                        ..Located::default()
                     };
                     let located = message(from_agent::Message::Located(located));
                     self.up.send(located).await.unwrap();

@@ -141,6 +141,7 @@ pub async fn place(
         hold: fresh!(HoldId),
         order,
         targets: wishes,
+        at_least: None,
     });
     coordinator.say(operator, body, &openings).await.unwrap();
     ids

@@ -122,6 +122,7 @@ pub async fn place(house: &House, cast: &Cast, order: OrderId, item: ItemId) -> 
             agent: cast.robot.id,
             path: path.commitment(),
         }],
+        at_least: None,
     });
     house
         .submit(with(cast.operator.says(body), vec![path]))
@@ -244,6 +245,9 @@ pub async fn whole(house: &House) -> Cast {
         count: 1,
         evidence: vec![],
         entry: None,
+        places: Vec::new(),
+        by: None,
+        noticed: None,
     };
     reports(house, &mut cast.robot, Body::Finding(finding)).await;
     release(house, &mut cast, shot).await;

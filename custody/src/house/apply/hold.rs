@@ -30,6 +30,8 @@ pub(super) fn place(house: &mut House, changes: &mut Changes, index: u64, b: Hol
                 trouble: None,
                 attempts: 0,
                 writers: 0,
+                fixity: None,
+                copy: None,
                 changed: index,
             },
         );
@@ -38,6 +40,7 @@ pub(super) fn place(house: &mut House, changes: &mut Changes, index: u64, b: Hol
         id: b.hold,
         order: b.order,
         targets,
+        at_least: b.at_least,
         lifted_by: None,
         entry: index,
     };

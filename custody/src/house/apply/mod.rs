@@ -1,5 +1,6 @@
 //! Applies: folds one accepted statement into the state. It cannot fail and asks no rule.
 
+mod clearance;
 mod executed;
 mod hold;
 
@@ -8,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::hold::target;
 use super::{
     ExclusionList, House, Key, Opened,
-    agent::{Agent, Enrolment, Invitation},
+    agent::{Agent, Enrolment, Invitation, Limited},
     approval::{Request, Status as RequestStatus, Vote},
     claim::{Claim, Status as ClaimStatus},
+    clearance::State as ClearanceState,
     decide::Accepted,
     finding::Noted,
     hold::{Means, State},
@@ -109,6 +111,7 @@ pub fn apply(house: &mut House, accepted: Accepted, index: u64) -> Changes {
                 name: b.name,
                 invitation: None,
                 enrolment: None,
+                limits: None,
                 retired: false,
                 entry: index,
             });
@@ -202,7 +205,7 @@ pub fn apply(house: &mut House, accepted: Accepted, index: u64) -> Changes {
         Body::Finding(b) => {
             if let Some(id) = b.target {
                 target(house, &mut changes, index, id, |target| {
-                    if target.state.holds() {
+                    if target.state.holds() && b.what.drifts() {
                         target.state = State::Drifted;
                     }
                 });
@@ -216,6 +219,35 @@ pub fn apply(house: &mut House, accepted: Accepted, index: u64) -> Changes {
                 },
             );
             changes.note("findings", index);
+        }
+        Body::FixityChecked(b) => target(house, &mut changes, index, b.target, |target| {
+            target.fixity = Some(b);
+        }),
+        Body::CopyMade(b) => target(house, &mut changes, index, b.target, |target| {
+            target.copy = Some(b);
+        }),
+        // The next round says what is still amiss.
+        Body::CopyRepaired(b) => target(house, &mut changes, index, b.target, |_| {}),
+        Body::AgentLimit(b) => {
+            if let Some(agent) = house.agents.get_mut(&b.agent) {
+                agent.limits = Some(Limited {
+                    limits: b.limits,
+                    entry: index,
+                });
+                changes.note("agents", b.agent);
+            }
+        }
+        Body::ClearanceAsk(b) => clearance::ask(house, &mut changes, index, author, b),
+        Body::ClearanceGiven(b) => {
+            let state = ClearanceState::Given { expires: b.expires };
+            clearance::set(house, &mut changes, index, b.clearance, state);
+        }
+        Body::ClearanceRefused(b) => {
+            let state = ClearanceState::Refused { holds: b.holds };
+            clearance::set(house, &mut changes, index, b.clearance, state);
+        }
+        Body::ClearanceUsed(b) => {
+            clearance::set(house, &mut changes, index, b.clearance, ClearanceState::Used);
         }
         Body::SnapshotTake(b) => {
             for wish in b.snapshots {

@@ -3,13 +3,13 @@
 use super::{Context, not_enrolled};
 use crate::{
     house::{
-        House, hold,
+        House, finding, hold,
         refusal::{Refusal, conflict, forbidden, invalid, unknown},
         release, snapshot,
     },
-    id::{AgentId, ReleaseId, SnapshotId},
+    id::{AgentId, ReleaseId, SnapshotId, TargetId},
     ledger::chain::{self, ChainError},
-    statement::{Body, Statement},
+    statement::{Body, SnapshotSealed, Statement},
 };
 
 /// Whether an agent's statement is the next of its chain. Only this keeps one out of the log.
@@ -89,7 +89,40 @@ pub(in crate::house) fn by_agent(
             }
             Ok(())
         }
-        Body::Finding(said) => said.target.as_ref().map_or(Ok(()), target),
+        Body::Finding(said) => {
+            if said.places.len() > finding::MOST_PLACES {
+                return Err(invalid(
+                    "finding.places",
+                    "A finding names at most 8 places as examples",
+                    "Say how many there are in its count",
+                ));
+            }
+            said.target.as_ref().map_or(Ok(()), target)
+        }
+        Body::FixityChecked(said) => {
+            let sealed = held_snapshot(house, id, &said.target, &said.snapshot)?;
+            let amiss = said.differ.checked_add(said.unreadable);
+            if said.rows > sealed.rows || amiss.is_none_or(|amiss| amiss > said.rows) {
+                return Err(invalid(
+                    "fixity.rows",
+                    "A round reads at most the manifest's rows, and each is amiss once at most",
+                    "Count again",
+                ));
+            }
+            Ok(())
+        }
+        Body::CopyMade(said) => held_snapshot(house, id, &said.target, &said.snapshot).map(|_| ()),
+        Body::CopyRepaired(said) => {
+            let sealed = held_snapshot(house, id, &said.target, &said.snapshot)?;
+            if !said.rows.is_well_formed() || said.rows.end() > sealed.rows {
+                return Err(invalid(
+                    "copy.rows",
+                    "Rows were repaired that the manifest does not have",
+                    "Name rows of the manifest",
+                ));
+            }
+            Ok(())
+        }
         Body::SnapshotSealed(said) => own_snapshot(house, id, &said.snapshot),
         Body::SnapshotFailed(said) => own_snapshot(house, id, &said.id),
         Body::ReleasePacked(said) => own_release(house, id, &said.release),
@@ -100,6 +133,19 @@ pub(in crate::house) fn by_agent(
             "Nothing to do",
         )),
     }
+}
+
+/// A sealed snapshot of a target, both this agent's.
+fn held_snapshot<'a>(
+    house: &'a House,
+    agent: &AgentId,
+    target: &TargetId,
+    id: &SnapshotId,
+) -> Result<&'a SnapshotSealed, Refusal> {
+    house.target_of(agent, target)?;
+    let found = house.snapshots.get(id).filter(|s| s.target == *target);
+    let sealed = found.and_then(|s| s.sealed.as_ref());
+    sealed.ok_or_else(|| unknown(id))
 }
 
 fn own_snapshot(house: &House, agent: &AgentId, id: &SnapshotId) -> Result<(), Refusal> {

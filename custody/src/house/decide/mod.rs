@@ -224,6 +224,8 @@ pub fn commitments(body: &Body) -> Vec<Commitment> {
         Body::OrderNarrow(b) => b.exclude.iter().filter_map(|item| item.value).collect(),
         Body::HoldPlace(b) => b.targets.iter().map(|target| target.path).collect(),
         Body::SnapshotSealed(b) => vec![b.key],
+        Body::Finding(b) => b.places.iter().copied().chain(b.by).collect(),
+        Body::ClearanceAsk(b) => b.disk.iter().copied().chain(b.places.clone()).collect(),
         Body::ClaimFile(b) => {
             let mut all = vec![b.recipient];
             all.extend(b.items.iter().map(|item| item.value));

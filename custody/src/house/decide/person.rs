@@ -100,6 +100,13 @@ pub(super) fn by_person(
             }
             Ok(())
         }
+        Body::AgentLimit(said) => {
+            house
+                .agents
+                .get(&said.agent)
+                .ok_or_else(|| unknown(said.agent))?;
+            said.limits.check()
+        }
         Body::OrderAdd(new) => {
             fresh(&house.orders, &new.order)?;
             order::check(new, context.received)?;
