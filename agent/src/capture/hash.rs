@@ -173,9 +173,9 @@ fn file(
         long();
     }
     let hashed = if zeros > 0 {
-        hash_sparse(fd, buffer)
+        hash_sparse(fd, shared, buffer)
     } else {
-        hash(fd, row.size, buffer).map(|h| (h, 0))
+        hash(fd, row.size, shared, buffer).map(|h| (h, 0))
     };
     let ((digest, length, fd), holes) = match hashed {
         Ok(hashed) => hashed,
@@ -211,7 +211,7 @@ fn errno(error: &std::io::Error) -> Errno {
 }
 
 /// Hashes a file of a known size. Whether it grew meanwhile is seen by looking at it again.
-fn hash(fd: OwnedFd, size: u64, buffer: &mut [u8]) -> Result<Hashed, Errno> {
+fn hash(fd: OwnedFd, size: u64, shared: &Shared, buffer: &mut [u8]) -> Result<Hashed, Errno> {
     let mut file = std::fs::File::from(fd);
     let (mut hasher, mut length) = (Sha256::new(), 0);
     // Some file systems say 0 for files that have content.
@@ -222,6 +222,7 @@ fn hash(fd: OwnedFd, size: u64, buffer: &mut [u8]) -> Result<Hashed, Errno> {
         } else {
             left.min(buffer.len())
         };
+        shared.before_read(want);
         match file.read(&mut buffer[..want]) {
             Ok(0) => break,
             Ok(count) => {
@@ -240,7 +241,7 @@ fn hash(fd: OwnedFd, size: u64, buffer: &mut [u8]) -> Result<Hashed, Errno> {
 }
 
 /// Hashes a file with holes: the zeros of a hole are hashed without being read.
-fn hash_sparse(fd: OwnedFd, buffer: &mut [u8]) -> Result<(Hashed, u64), Errno> {
+fn hash_sparse(fd: OwnedFd, shared: &Shared, buffer: &mut [u8]) -> Result<(Hashed, u64), Errno> {
     static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
     let end = u64::try_from(fstat(&fd)?.st_size).unwrap_or(0);
     let file = std::fs::File::from(fd);
@@ -266,6 +267,7 @@ fn hash_sparse(fd: OwnedFd, buffer: &mut [u8]) -> Result<(Hashed, u64), Errno> {
                 .unwrap_or(buffer.len())
                 .min(buffer.len());
             use std::os::unix::fs::FileExt as _;
+            shared.before_read(want);
             match file.read_at(&mut buffer[..want], at) {
                 Ok(0) => {
                     return Ok((

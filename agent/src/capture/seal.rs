@@ -112,6 +112,15 @@ enum Work {
 
 /// Captures a tree into a manifest.
 pub fn capture(what: &Capture<'_>, progress: &Progress) -> Result<Sealed, CaptureError> {
+    capture_with(what, &Shared::default(), progress)
+}
+
+/// Captures a tree like [`capture`], with what the caller gives the readers to share.
+pub fn capture_with(
+    what: &Capture<'_>,
+    shared: &Shared,
+    progress: &Progress,
+) -> Result<Sealed, CaptureError> {
     let mut walk = Walk::open(what.root, what.relative).map_err(CaptureError::Target)?;
     walk.exclude(what.exclude.iter().copied());
     let origins = what
@@ -130,10 +139,10 @@ pub fn capture(what: &Capture<'_>, progress: &Progress) -> Result<Sealed, Captur
     let out = BufWriter::with_capacity(1 << 20, file);
     let mut writer = Writer::new(out, &about)?;
 
-    let (queue, shared) = (Queue::new(), Shared::default());
+    let queue = Queue::new();
     let (bytes, unreadable) = std::thread::scope(|scope| {
         let (to_sealer, done) = mpsc::channel::<(u64, Vec<(Row, Digest)>)>();
-        let (queue, shared) = (&queue, &shared);
+        let queue = &queue;
         for _ in 0..what.threads.max(1) {
             let to_sealer = to_sealer.clone();
             std::thread::Builder::new()

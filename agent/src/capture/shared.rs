@@ -43,7 +43,11 @@ pub struct Shared {
     zeros: AtomicU64,
     /// For leases.
     pub patience: Patience,
+    before_read: Option<BeforeRead>,
 }
+
+/// Asked before every read of content, with the bytes that will be asked for at most; it may wait.
+pub type BeforeRead = Box<dyn Fn(usize) + Send + Sync>;
 
 impl Default for Shared {
     fn default() -> Self {
@@ -51,11 +55,27 @@ impl Default for Shared {
             links: Mutex::default(),
             zeros: AtomicU64::new(ZEROS),
             patience: Patience::default(),
+            before_read: None,
         }
     }
 }
 
 impl Shared {
+    /// With something that is asked before every read: who reads is a guest on the host.
+    pub fn asking(before_read: BeforeRead) -> Self {
+        Self {
+            before_read: Some(before_read),
+            ..Self::default()
+        }
+    }
+
+    /// To be called before every read of content of at most so many bytes; may wait.
+    pub fn before_read(&self, bytes: usize) {
+        if let Some(ask) = &self.before_read {
+            ask(bytes);
+        }
+    }
+
     /// Hash and holes of an inode with several names that was read before and is as it was.
     pub(super) fn known(&self, stat: &Stat) -> Option<(Digest, u64)> {
         if stat.st_nlink < 2 {
