@@ -128,6 +128,7 @@ async fn what_a_role_may_not_read_is_refused_and_recorded() {
     let order = story::order(&coordinator, &people.clerk, vec![scope]).await;
 
     let plan = PlanHoldRequest {
+        survey: false,
         order: order.to_string(),
     };
     let mut records = coordinator.records().await;
