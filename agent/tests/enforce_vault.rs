@@ -125,11 +125,11 @@ fn the_vault_keeps_what_was_and_the_living_files_go_on() {
         assert!(as_nobody(|| fs::read_dir(&vault).is_err()), "{kind}");
         // What root does to it is found.
         tool("chattr", &["-i", tree.join("a").to_str().unwrap()]);
-        let gone = Found {
-            what: FindingKind::ProtectionGone,
-            count: 1,
-        };
-        assert_eq!(keeper.check(target(1), &on()).unwrap(), [gone]);
+        let found = keeper.check(target(1), &on()).unwrap();
+        assert_eq!(
+            found,
+            [Found::at(FindingKind::ProtectionGone, &tree.join("a"))]
+        );
 
         let lowered = keeper.lower(target(1), &on()).unwrap();
         assert_eq!((lowered.freed, lowered.kept), (6, 0));
@@ -150,10 +150,7 @@ fn a_file_of_3_tebibytes_that_is_one_hole_is_copied_in_a_moment() {
     std::os::unix::fs::FileExt::write_all_at(&file, b"tail", 3 << 40).unwrap();
     let keeper = keeper(state.path(), mounted.path());
     let raised = keeper.raise(target(1), &data, Preserve, &on()).unwrap();
-    assert_eq!(
-        (raised.mechanism.word(), raised.files),
-        ("sealed-copy", 5)
-    );
+    assert_eq!((raised.mechanism.word(), raised.files), ("sealed-copy", 5));
     let copy = mounted
         .path()
         .join(format!(".holdfast-vault/{}/tree/hole", target(1)));
@@ -279,7 +276,7 @@ fn where_no_flag_can_be_set_a_freeze_is_a_copy_and_says_what_it_does_not_prevent
     let raised = keeper.raise(target(1), &data, Freeze, &on()).unwrap();
     assert_eq!(
         (raised.mechanism.word(), raised.file_system.as_str()),
-        ("sealed-copy", "ramfs")
+        ("plain-copy", "ramfs")
     );
     for what in [
         "the original can be changed",
@@ -306,12 +303,9 @@ fn where_no_flag_can_be_set_a_freeze_is_a_copy_and_says_what_it_does_not_prevent
         .join(".holdfast-vault")
         .join(target(1).to_string())
         .join("tree/a");
-    fs::write(copy, "forged").unwrap();
-    let changed = Found {
-        what: FindingKind::HeldChanged,
-        count: 1,
-    };
-    assert_eq!(keeper.check(target(1), &on()).unwrap(), [changed]);
+    fs::write(&copy, "forged").unwrap();
+    let found = keeper.check(target(1), &on()).unwrap();
+    assert_eq!(found, [Found::at(FindingKind::HeldChanged, &copy)]);
     assert_eq!(keeper.lower(target(1), &on()).unwrap().freed, 4);
 }
 
@@ -358,11 +352,8 @@ fn a_vault_whose_own_flag_is_gone_is_found_and_closed_again() {
     keeper.raise(target(1), &data, Preserve, &on()).unwrap();
     let vault = mounted.path().join(".holdfast-vault");
     tool("chattr", &["-i", vault.to_str().unwrap()]);
-    let gone = Found {
-        what: FindingKind::ProtectionGone,
-        count: 1,
-    };
-    assert_eq!(keeper.check(target(1), &on()).unwrap(), [gone]);
+    let found = keeper.check(target(1), &on()).unwrap();
+    assert_eq!(found, [Found::at(FindingKind::ProtectionGone, &vault)]);
     keeper.raise(target(1), &data, Preserve, &on()).unwrap();
     assert_eq!(keeper.check(target(1), &on()).unwrap(), []);
     assert!(is_flagged(&vault));
@@ -416,12 +407,7 @@ fn without_the_privilege_a_freeze_is_a_copy_that_says_so() {
                 set_capabilities(None, sets).unwrap();
                 let keeper = keeper(state.path(), mounted.path());
                 let raised = keeper.raise(target(1), &data, Freeze, &on()).unwrap();
-                let mechanism = if kind == "ext4" {
-                    "sealed-copy"
-                } else {
-                    "reflink-vault"
-                };
-                assert_eq!(raised.mechanism.word(), mechanism);
+                assert_eq!(raised.mechanism.word(), "plain-copy", "{kind}");
                 for what in ["the original can be changed", "root can change the copy"] {
                     let said = raised.does_not_prevent.iter().any(|l| l.contains(what));
                     assert!(said, "{kind}, {what}: {raised:?}");

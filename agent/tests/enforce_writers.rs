@@ -14,15 +14,12 @@ use std::{
 
 use agent::{
     capture::walk::Walk,
-    enforce::{
-        Found,
-        attempt::{self, Tally},
-    },
+    enforce::attempt::{self, Tally},
 };
 use common::{
     mounted::{KINDS, Mounted, can_mount},
     tool,
-    trees::{keeper, on, plant, target},
+    trees::{counts, keeper, on, plant, target},
 };
 use custody::house::{finding::FindingKind, regime::Holding::Freeze};
 
@@ -159,8 +156,8 @@ fn what_root_does_by_force_is_found() {
         let at = |name: &str| data.join(name).to_str().unwrap().to_owned();
         let keeper = keeper(state.path(), mounted.path());
         let raised = keeper.raise(target(1), &data, Freeze, &on()).unwrap();
-        let found = || keeper.check(target(1), &on()).unwrap();
-        let one = |what, count| vec![Found { what, count }];
+        let found = || counts(keeper.check(target(1), &on()).unwrap());
+        let one = |what, count| vec![(what, count)];
         assert_eq!(found(), []);
         // A flag is gone.
         tool("chattr", &["-i", &at("a")]);
@@ -178,7 +175,7 @@ fn what_root_does_by_force_is_found() {
         tool("chattr", &["-i", &at("a")]);
         fs::write(data.join("a"), "ALPHA").unwrap();
         let both = [FindingKind::ProtectionGone, FindingKind::HeldChanged];
-        assert_eq!(found(), both.map(|what| Found { what, count: 1 }), "{kind}");
+        assert_eq!(found(), both.map(|what| (what, 1)), "{kind}");
         keeper.raise(target(1), &data, Freeze, &on()).unwrap();
         std::thread::sleep(Duration::from_millis(20));
         // Changed, and the flag put back to hide it.
@@ -200,13 +197,7 @@ fn what_root_does_by_force_is_found() {
         fs::write(data.join("sub/new"), "x").unwrap();
         tool("chattr", &["+i", &at("sub"), &at("sub/new")]);
         let appeared = found();
-        assert!(
-            appeared.contains(&Found {
-                what: FindingKind::Appeared,
-                count: 1
-            }),
-            "{kind}"
-        );
+        assert!(appeared.contains(&(FindingKind::Appeared, 1)), "{kind}");
         keeper.lower(target(1), &on()).unwrap();
     }
 }

@@ -11,10 +11,7 @@ use custody::{
     digest::Digest,
     manifest::row::{Kind, Row, Status},
 };
-use rustix::{
-    fs::{Mode, OFlags, fstat, ioctl_ficlone, openat},
-    io::Errno,
-};
+use rustix::{fs::fstat, io::Errno};
 
 use super::{
     copy::{self, CopyTrouble, Kept},
@@ -53,30 +50,6 @@ pub struct Filled {
     pub changed: u64,
     /// Things that could not be read.
     pub unreadable: u64,
-}
-
-/// Whether a vault's file system clones at all, tried on two files without a name.
-pub fn clones(vault: &OwnedFd) -> Result<bool, HoldTrouble> {
-    let nameless = || {
-        openat(
-            vault,
-            ".",
-            OFlags::TMPFILE | OFlags::RDWR,
-            Mode::from(0o600),
-        )
-    };
-    let (Ok(from), Ok(to)) = (nameless(), nameless()) else {
-        return Ok(false);
-    };
-    rustix::io::write(&from, &[1; 4096]).map_err(while_doing("the vault cannot be written"))?;
-    Ok(ioctl_ficlone(&to, &from).is_ok())
-}
-
-/// Whether clones can come from the target's root: surely so where both lie on one device, or
-/// the vault lies in the root and the kernel let us get there without crossing a mount.
-pub fn same_file_system(job: &Job<'_>, vault: &OwnedFd) -> bool {
-    let device = |fd: &OwnedFd| fstat(fd).map(|stat| stat.st_dev).ok();
-    job.site.vault_path.starts_with(&job.site.root_path) || device(vault) == device(&job.site.root)
 }
 
 /// Refuses when the vault has no room for so many bytes.

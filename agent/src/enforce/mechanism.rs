@@ -1,16 +1,23 @@
 //! Mechanisms: the ways to hold, behind one face. Each call may be made again after a crash in it
 //! and goes on from what is on disk.
 
+use custody::house::mechanism::Mechanism as Which;
+
 use super::{
+    found::Found,
     immutable::InPlace,
     job::Job,
-    record::{Found, Lowered, Means, Proof, Raised, Record},
+    plan::Plan,
+    record::{Lowered, Proof, Raised, Record},
     trouble::HoldTrouble,
     vault::Vault,
 };
 
 /// A way to hold.
 pub trait Mechanism: Sync {
+    /// Says what raising would do. It changes nothing and does not walk the target.
+    fn plan(&self, job: &Job<'_>) -> Result<Plan, HoldTrouble>;
+
     /// Makes the hold true and puts the record of it on disk.
     fn raise(&self, job: &Job<'_>, record: &mut Record) -> Result<Raised, HoldTrouble>;
 
@@ -24,10 +31,15 @@ pub trait Mechanism: Sync {
     fn lower(&self, job: &mut Job<'_>, record: &mut Record) -> Result<Lowered, HoldTrouble>;
 }
 
-/// The mechanism behind a means.
-pub fn of(means: Means) -> &'static dyn Mechanism {
-    match means {
-        Means::ImmutableFlag => &InPlace,
-        Means::ReflinkVault | Means::SealedCopy => &Vault,
+/// How a mechanism is done on this host.
+pub fn of(mechanism: Which) -> Result<&'static dyn Mechanism, HoldTrouble> {
+    match mechanism {
+        Which::ImmutableFlag => Ok(&InPlace),
+        Which::ReflinkVault | Which::SealedCopy | Which::PlainCopy => Ok(&Vault),
+        Which::BtrfsSnapshot | Which::ZfsSnapshot | Which::ObjectLock => {
+            Err(HoldTrouble::NotSupported(
+                "this agent cannot hold by that mechanism. Ask for another, or update the agent",
+            ))
+        }
     }
 }

@@ -6,10 +6,13 @@
 //! needed to undo it, or to go on after a crash, is on disk.
 
 pub mod attempt;
+pub mod choose;
 pub mod copy;
 pub mod door;
+pub mod facts;
 pub mod fill;
 pub mod flag;
+pub mod found;
 pub mod immutable;
 pub mod inodes;
 pub mod job;
@@ -18,15 +21,19 @@ pub mod lease;
 pub mod mechanism;
 pub mod moved;
 pub mod own;
+pub mod plan;
 pub mod record;
 pub mod site;
 pub mod survey;
 pub mod sweep;
 pub mod trouble;
 pub mod vault;
+pub mod writers;
 
-pub use keeper::{Keeper, Source};
-pub use record::{Found, Lowered, Phase, Proof, Raised, Record};
+pub use found::Found;
+pub use keeper::{Keeper, Source, Watched};
+pub use plan::Plan;
+pub use record::{Lowered, Phase, Proof, Raised, Record};
 pub use site::Root;
 pub use sweep::Progress;
 pub use trouble::HoldTrouble;

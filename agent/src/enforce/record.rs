@@ -8,7 +8,7 @@ use std::{
 
 use custody::{
     digest::Digest,
-    house::{finding::FindingKind, mechanism::Mechanism, regime::Holding},
+    house::{mechanism::Mechanism, regime::Holding},
     id::TargetId,
 };
 use serde::{Deserialize, Serialize};
@@ -38,29 +38,6 @@ pub enum Phase {
     Lowering,
     /// Nothing of it is left. After a crash: the same, with the same counts.
     Lowered,
-}
-
-/// What keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Means {
-    /// The immutable flag, in place.
-    ImmutableFlag,
-    /// A sealed vault of clones.
-    ReflinkVault,
-    /// A sealed vault of verified copies.
-    SealedCopy,
-}
-
-impl Means {
-    /// As statements name it.
-    pub const fn mechanism(self) -> Mechanism {
-        match self {
-            Self::ImmutableFlag => Mechanism::ImmutableFlag,
-            Self::ReflinkVault => Mechanism::ReflinkVault,
-            Self::SealedCopy => Mechanism::SealedCopy,
-        }
-    }
 }
 
 /// What a raised hold is: the body of `hold.raised`.
@@ -107,31 +84,6 @@ pub struct Lowered {
     pub kept: u64,
 }
 
-/// Something that is not as it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// What.
-    pub what: FindingKind,
-    /// How many things.
-    pub count: u64,
-}
-
-/// What a target of so many things gives when it is not there at all.
-pub fn vanished(things: u64) -> Vec<Found> {
-    findings(0, things.max(1), 0)
-}
-
-/// The findings of these counts.
-pub fn findings(gone: u64, changed: u64, appeared: u64) -> Vec<Found> {
-    let all = [
-        (FindingKind::ProtectionGone, gone),
-        (FindingKind::HeldChanged, changed),
-        (FindingKind::Appeared, appeared),
-    ];
-    let found = all.into_iter().filter(|(_, count)| *count > 0);
-    found.map(|(what, count)| Found { what, count }).collect()
-}
-
 /// What is kept of one target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -142,7 +94,11 @@ pub struct Record {
     /// What the hold does.
     pub holding: Holding,
     /// What keeps it.
-    pub means: Means,
+    #[serde(alias = "means")]
+    pub mechanism: Mechanism,
+    /// The weakest mechanism that will do, as it was last asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<Mechanism>,
     /// How far it is.
     pub phase: Phase,
     /// The target's own inode, by which it is found again if a folder above it was renamed:
@@ -181,12 +137,18 @@ pub struct Record {
 
 impl Record {
     /// A record of a target on which nothing was done yet.
-    pub fn planned(target: TargetId, path: Vec<u8>, holding: Holding, means: Means) -> Self {
+    pub fn planned(
+        target: TargetId,
+        path: Vec<u8>,
+        holding: Holding,
+        mechanism: Mechanism,
+    ) -> Self {
         Self {
             target,
             path,
             holding,
-            means,
+            mechanism,
+            at_least: None,
             phase: Phase::Planned,
             inode: None,
             replaced: Vec::new(),
@@ -221,12 +183,14 @@ impl Record {
 
     /// Whether it is a reason for a flag in place, with its survey on disk.
     pub fn flags_stand(&self) -> bool {
-        self.means == Means::ImmutableFlag && matches!(self.phase, Phase::Raising | Phase::Raised)
+        self.mechanism == Mechanism::ImmutableFlag
+            && matches!(self.phase, Phase::Raising | Phase::Raised)
     }
 
     /// Whether flags of it may be found in place.
     pub fn flags_may_be_found(&self) -> bool {
-        self.flags_stand() || (self.means == Means::ImmutableFlag && self.phase == Phase::Lowering)
+        self.flags_stand()
+            || (self.mechanism == Mechanism::ImmutableFlag && self.phase == Phase::Lowering)
     }
 }
 

@@ -45,17 +45,21 @@ pub struct Site {
 }
 
 impl Site {
-    /// Finds the root of an absolute path, without looking at the path itself.
-    pub fn find(roots: &[Root], path: &Path) -> Result<Self, HoldTrouble> {
+    /// The root that an absolute, plain path lies in.
+    pub fn root_of<'r>(roots: &'r [Root], path: &Path) -> Option<&'r Root> {
         let plain = path.is_absolute()
             && path
                 .components()
                 .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-        let root = roots
+        roots
             .iter()
             .filter(|root| plain && path.starts_with(&root.path))
             .max_by_key(|root| root.path.components().count())
-            .ok_or(HoldTrouble::OutsideRoots)?;
+    }
+
+    /// Finds the root of an absolute path, without looking at the path itself.
+    pub fn find(roots: &[Root], path: &Path) -> Result<Self, HoldTrouble> {
+        let root = Self::root_of(roots, path).ok_or(HoldTrouble::OutsideRoots)?;
         if roots.iter().any(|root| path.starts_with(&root.vault)) {
             return Err(HoldTrouble::OutsideRoots);
         }

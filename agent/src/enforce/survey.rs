@@ -35,6 +35,8 @@ pub struct Survey {
     pub special: u64,
     /// Places where another file system is mounted.
     pub mounts: u64,
+    /// Regular files.
+    pub files: u64,
     /// Bytes that the content of all files takes on disk.
     pub bytes: u64,
 }
@@ -48,7 +50,7 @@ pub fn survey(
 ) -> Result<Survey, HoldTrouble> {
     let theirs = Mutex::new(Inodes::default());
     let linked = Mutex::new(HashMap::<Inode, (u32, u32)>::new());
-    let [symlinks, special, mounts, bytes] = [const { AtomicU64::new(0) }; 4];
+    let [symlinks, special, mounts, files, bytes] = [const { AtomicU64::new(0) }; 5];
     sweep(walk, threads, As::Ourselves, |step| {
         progress.step()?;
         match step.kind {
@@ -76,6 +78,7 @@ pub fn survey(
             theirs.0.insert(inode);
         }
         if step.kind == Kind::File {
+            files.fetch_add(1, Ordering::Relaxed);
             bytes.fetch_add(stat.stx_blocks.saturating_mul(512), Ordering::Relaxed);
             if stat.stx_nlink > 1 {
                 let mut linked = linked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,6 +96,7 @@ pub fn survey(
         symlinks: symlinks.into_inner(),
         special: special.into_inner(),
         mounts: mounts.into_inner(),
+        files: files.into_inner(),
         bytes: bytes.into_inner(),
     })
 }

@@ -2,7 +2,10 @@
 
 use std::io;
 
+use custody::house::mechanism::Mechanism;
 use rustix::io::Errno;
+
+use super::choose::TooWeak;
 
 /// Why a hold could not be worked on.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +44,17 @@ pub enum HoldTrouble {
     /// This kind of thing, file system or privilege cannot do it.
     #[error("{0}")]
     NotSupported(&'static str),
+    /// What this place has is weaker than what was asked for; nothing was touched, or all was undone.
+    #[error(
+        "the strongest mechanism here is {}, and {wanted} was asked for. Ask for less, or move the data to a file system that can do more",
+        .best.map_or("none", |best| best.word())
+    )]
+    TooWeak {
+        /// The strongest that there is.
+        best: Option<Mechanism>,
+        /// The weakest that would do.
+        wanted: Mechanism,
+    },
     /// This agent does not hold such a target.
     #[error("this agent holds no such target. Raise it first")]
     UnknownTarget,
@@ -74,11 +88,18 @@ impl HoldTrouble {
             Self::NoSpace { .. } => "no-space",
             Self::ReadOnly => "read-only",
             Self::NotSupported(_) => "not-supported",
+            Self::TooWeak { .. } => "too-weak",
             Self::UnknownTarget => "unknown-target",
             Self::BytesDiffer(_) => "bytes-differ",
             Self::Stopped => "stopped",
             Self::Io { .. } => "io-error",
         }
+    }
+}
+
+impl From<TooWeak> for HoldTrouble {
+    fn from(TooWeak { best, wanted }: TooWeak) -> Self {
+        Self::TooWeak { best, wanted }
     }
 }
 

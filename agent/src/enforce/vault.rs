@@ -14,7 +14,10 @@ use std::{
     },
 };
 
-use custody::{house::regime::Holding, manifest::row::Kind};
+use custody::{
+    house::{mechanism::Mechanism, regime::Holding},
+    manifest::row::Kind,
+};
 use rustix::{
     fs::{Mode, fchmod, mkdirat, syncfs},
     io::Errno,
@@ -22,13 +25,15 @@ use rustix::{
 
 use super::{
     attempt::{self, Tally},
-    copy,
+    copy, facts,
     fill::{self, Filled},
     flag,
+    found::{self, Found, Sightings},
     job::{self, Job},
     lease::{self, Writers},
-    mechanism::Mechanism,
-    record::{self, Found, Lowered, Means, Phase, Proof, Raised, Record},
+    mechanism,
+    plan::Plan,
+    record::{Lowered, Phase, Proof, Raised, Record},
     site, survey,
     sweep::{As, sweep},
     trouble::{self, HoldTrouble, while_doing},
@@ -47,7 +52,28 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct Vault;
 
-impl Mechanism for Vault {
+impl mechanism::Mechanism for Vault {
+    fn plan(&self, job: &Job<'_>) -> Result<Plan, HoldTrouble> {
+        let facts = facts::of(&job.site)?;
+        let mechanism = match (facts.seal, facts.reflink) {
+            (true, true) => Mechanism::ReflinkVault,
+            (true, false) => Mechanism::SealedCopy,
+            (false, _) => Mechanism::PlainCopy,
+        };
+        let mut limits = vec!["what is kept is a copy; the living files go on".to_owned()];
+        limits.append(&mut seal_limits(facts.seal, &facts.file_system));
+        Ok(Plan {
+            mechanism,
+            file_system: facts.file_system,
+            does_not_prevent: limits,
+            files: None,
+            bytes: None,
+            needs: 0,
+            free: facts.free,
+            because: String::new(),
+        })
+    }
+
     fn raise(&self, job: &Job<'_>, record: &mut Record) -> Result<Raised, HoldTrouble> {
         raise(job, record)
     }
@@ -107,8 +133,8 @@ fn fill(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldT
     job.store.put(record)?;
     remove(job, record, vault)?;
     let found = survey::survey(job.walk(None)?, job.threads, job.progress, |_, _| true)?;
-    let clones = fill::clones(vault)?;
-    if !(clones && fill::same_file_system(job, vault)) {
+    let clones = facts::clones(vault);
+    if !(clones && facts::same_file_system(&job.site, vault)) {
         fill::room(vault, found.bytes)?;
     }
     let making = while_doing("the vault's folder cannot be made");
@@ -124,13 +150,13 @@ fn fill(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldT
     let origins = digest_of(&job.file("origins"))
         .map_err(trouble::own("the hold's origins cannot be read"))?;
     record.origins = Some(origins.0);
-    record.means = if filled.cloned > 0 || (filled.copied == 0 && clones) {
-        Means::ReflinkVault
+    record.mechanism = if filled.cloned > 0 || (filled.copied == 0 && clones) {
+        Mechanism::ReflinkVault
     } else {
-        Means::SealedCopy
+        Mechanism::SealedCopy
     };
     record.raised = Some(Raised {
-        mechanism: record.means.mechanism(),
+        mechanism: record.mechanism,
         file_system: site::file_system(vault),
         does_not_prevent: limits(record, &filled),
         files: filled.cloned + filled.copied,
@@ -199,7 +225,14 @@ fn seal(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldT
     let closed = job.door.close(vault);
     let closed = closed.map_err(while_doing("the vault cannot be sealed"))?;
     record.sealed = closed && !open_here.load(Ordering::Relaxed);
+    match (record.sealed, record.mechanism) {
+        (false, _) => record.mechanism = Mechanism::PlainCopy,
+        // It could not be sealed before, and can now.
+        (true, Mechanism::PlainCopy) => record.mechanism = Mechanism::SealedCopy,
+        _ => {}
+    }
     if let Some(raised) = &mut record.raised {
+        raised.mechanism = record.mechanism;
         let mut limits = seal_limits(record.sealed, &raised.file_system);
         raised
             .does_not_prevent
@@ -279,42 +312,49 @@ fn prove(job: &Job<'_>, record: &Record) -> Result<Proof, HoldTrouble> {
 
 /// Looks for what is not as it was when the vault was sealed.
 fn check(job: &Job<'_>, record: &Record) -> Result<Vec<Found>, HoldTrouble> {
+    let base = job.site.vault_path.join(record.target.to_string());
     let Some(vault) = job.site.vault()? else {
-        return Ok(record::vanished(record.things));
+        return Ok(found::vanished(&job.site.vault_path, record.things));
     };
     let walk = match walk(&vault, record, None) {
-        Err(HoldTrouble::NotFound) => return Ok(record::vanished(record.things)),
+        Err(HoldTrouble::NotFound) => return Ok(found::vanished(&base, record.things)),
         walk => walk?,
     };
-    let [things, gone, changed] = [const { AtomicU64::new(0) }; 3];
+    let (things, gone, changed) = (
+        AtomicU64::new(0),
+        Sightings::default(),
+        Sightings::default(),
+    );
     sweep(walk, job.threads, As::Ourselves, |step| {
         job.progress.step()?;
         things.fetch_add(1, Ordering::Relaxed);
         if let Ok(stat) = survey::look(step) {
             let carries = matches!(step.kind, Kind::File | Kind::Folder);
             if record.sealed && carries && !flag::is_flagged(&stat) {
-                gone.fetch_add(1, Ordering::Relaxed);
-                let written = flag::was_written(&stat, record.since_ns);
-                changed.fetch_add(u64::from(written), Ordering::Relaxed);
+                gone.note(&base, &step.path);
+                if flag::was_written(&stat, record.since_ns) {
+                    changed.note(&base, &step.path);
+                }
             } else if flag::changed_ns(&stat) > record.since_ns {
-                changed.fetch_add(1, Ordering::Relaxed);
+                changed.note(&base, &step.path);
             }
         }
         Ok(())
     })?;
     // Whoever owns the folder around an open vault can rename it.
     if record.sealed && !flag::is_set(&vault).unwrap_or(false) {
-        gone.fetch_add(1, Ordering::Relaxed);
+        gone.note(&job.site.vault_path, b".");
     }
     let origins = digest_of(&job.file("origins"))
         .map(|(digest, _)| digest)
         .ok();
     let things = things.into_inner();
-    let changed = changed.into_inner()
-        + record.things.saturating_sub(things)
-        + u64::from(origins != record.origins);
+    changed.add(record.things.saturating_sub(things));
+    if origins != record.origins {
+        changed.note(&job.file("origins"), b".");
+    }
     let appeared = things.saturating_sub(record.things);
-    Ok(record::findings(gone.into_inner(), changed, appeared))
+    Ok(found::findings(gone, changed, appeared))
 }
 
 /// Removes the copy: the reason for keeping it is gone.

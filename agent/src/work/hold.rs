@@ -3,10 +3,10 @@
 //! What is said follows what is done, never the other way round. Trouble that was said is not
 //! said again until it changes.
 
-use std::path::Path;
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
 
 use custody::{
-    house::{finding::FindingKind, regime::Holding},
+    house::{finding::FindingKind, mechanism::Mechanism, regime::Holding},
     id::TargetId,
     statement::{
         Body, Finding, HoldAcknowledged, HoldLowered, HoldProof, HoldRaised, Trouble as SaidTrouble,
@@ -41,7 +41,7 @@ pub(super) fn raise(
     context: &Context,
     target: TargetId,
     path: &Path,
-    holding: Holding,
+    (holding, at_least): (Holding, Option<Mechanism>),
     gauge: &Gauge,
 ) -> Result<Done, Undone> {
     let before = known(context, target);
@@ -54,7 +54,10 @@ pub(super) fn raise(
         let body = Body::HoldAcknowledged(HoldAcknowledged { target });
         context.book.say(body, &[])?;
     }
-    let raised = match context.keeper.raise(target, path, holding, &gauge.hold) {
+    let raising = context
+        .keeper
+        .raise_at_least(target, path, holding, at_least, &gauge.hold);
+    let raised = match raising {
         Ok(raised) => raised,
         Err(trouble) => return failed(context, target, &trouble),
     };
@@ -194,10 +197,8 @@ pub fn check_all(context: &Context, gauge: &Gauge) -> Result<(), Undone> {
                 tracing::error!(%target, reason = trouble.word(), "cannot check: {trouble}");
                 let gone = matches!(trouble, HoldTrouble::NotFound | HoldTrouble::Symlink);
                 if gone {
-                    let found = Found {
-                        what: FindingKind::HeldChanged,
-                        count: 1,
-                    };
+                    let path = Path::new(OsStr::from_bytes(&record.path));
+                    let found = Found::at(FindingKind::HeldChanged, path);
                     say_found(context, target, &found)?;
                 }
                 context.raise_again(&record);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use custody::{
-    house::{ranges::Ranges, regime::Holding},
+    house::{mechanism::Mechanism, ranges::Ranges, regime::Holding},
     id::{NotAnId, ReleaseId, SnapshotId, TargetId},
 };
 use proto::v1::{self, task::Task as Wire};
@@ -34,6 +34,8 @@ pub enum Job {
         path: PathBuf,
         /// What the hold does.
         holding: Holding,
+        /// The weakest mechanism that will do.
+        at_least: Option<Mechanism>,
     },
     /// Lower a hold that was lifted.
     Lower {
@@ -120,6 +122,12 @@ impl Job {
                         v1::Holding::Freeze => Holding::Freeze,
                         v1::Holding::Preserve => Holding::Preserve,
                         v1::Holding::Unspecified => return Err(NotAJob::Field("holding")),
+                    },
+                    at_least: match raise.at_least.as_str() {
+                        "" => None,
+                        word => {
+                            Some(Mechanism::from_word(word).ok_or(NotAJob::Field("mechanism"))?)
+                        }
                     },
                 }
             }

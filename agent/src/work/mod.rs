@@ -127,6 +127,7 @@ impl Context {
             target: record.target,
             path: Path::new(std::ffi::OsStr::from_bytes(&record.path)).to_owned(),
             holding: record.holding,
+            at_least: record.at_least,
         });
     }
 
@@ -157,7 +158,8 @@ impl Context {
                 target,
                 path,
                 holding,
-            } => hold::raise(self, *target, path, *holding, gauge),
+                at_least,
+            } => hold::raise(self, *target, path, (*holding, *at_least), gauge),
             Job::Lower { target } => hold::lower(self, *target, gauge),
             Job::Capture { snapshot, target } => snapshot::take(self, *snapshot, *target, gauge),
             Job::Pack {

@@ -152,6 +152,7 @@ mod tests {
             target: target(n),
             path: "/srv".into(),
             holding: Holding::Freeze,
+            at_least: None,
         }
     }
 
@@ -214,6 +215,7 @@ mod tests {
             target: target(n),
             path: "/srv".into(),
             holding: Holding::Preserve,
+            at_least: None,
         };
         let queue = Queue::default();
         queue.add(preserve(1));

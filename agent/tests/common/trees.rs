@@ -18,9 +18,10 @@ use std::{
 
 use agent::{
     capture::seal::{self, Capture, capture},
-    enforce::{Keeper, Progress, Root},
+    enforce::{Found, Keeper, Progress, Root},
 };
 use custody::{
+    house::finding::FindingKind,
     id::{SnapshotId, TargetId},
     manifest::{file::Reader, leaf::SnapshotKey, row::Row},
 };
@@ -91,6 +92,11 @@ pub fn flags(path: &Path) -> Vec<String> {
 /// Whether a file or folder carries the immutable flag.
 pub fn is_flagged(path: &Path) -> bool {
     agent::enforce::flag::is_set(File::open(path).unwrap()).unwrap()
+}
+
+/// What was found, and how much of it.
+pub fn counts(found: Vec<Found>) -> Vec<(FindingKind, u64)> {
+    found.iter().map(|one| (one.what, one.count)).collect()
 }
 
 /// Runs something as a user with no rights.

@@ -17,7 +17,7 @@ use std::{
     },
 };
 
-use custody::manifest::row::Kind;
+use custody::{house::mechanism::Mechanism, manifest::row::Kind};
 use rustix::{fs::syncfs, io::Errno};
 
 pub use raise::plan;
@@ -26,11 +26,12 @@ use crate::capture::{place::Patience, trouble::Trouble};
 
 use super::{
     flag,
+    found::Found,
     inodes::{Inode, Inodes},
     job::Job,
-    mechanism::Mechanism,
-    moved,
-    record::{Found, Lowered, Phase, Proof, Raised, Record},
+    mechanism, moved,
+    plan::Plan,
+    record::{Lowered, Phase, Proof, Raised, Record},
     site,
     survey::{self, Survey},
     sweep::{As, sweep},
@@ -41,7 +42,21 @@ use super::{
 #[derive(Clone, Copy, Debug)]
 pub struct InPlace;
 
-impl Mechanism for InPlace {
+impl mechanism::Mechanism for InPlace {
+    fn plan(&self, job: &Job<'_>) -> Result<Plan, HoldTrouble> {
+        let file_system = job.site.file_system.clone();
+        Ok(Plan {
+            mechanism: Mechanism::ImmutableFlag,
+            does_not_prevent: limits(&Survey::default(), &file_system),
+            file_system,
+            files: None,
+            bytes: None,
+            needs: 0,
+            free: None,
+            because: String::new(),
+        })
+    }
+
     fn raise(&self, job: &Job<'_>, record: &mut Record) -> Result<Raised, HoldTrouble> {
         raise::raise(job, record)
     }

@@ -10,13 +10,14 @@ use custody::manifest::row::Kind;
 use rustix::io::Errno;
 
 use crate::{
-    capture::{place::Place, trouble::Trouble},
+    capture::{place::Place, trouble::Trouble, walk::Step},
     enforce::{
         attempt::{self, TRIED, Tally},
         flag,
+        found::{self, Found, Sightings},
         job::Job,
         lease::{self, Writers},
-        record::{self, Found, Proof, Record},
+        record::{Proof, Record},
         survey,
         sweep::{As, sweep},
         trouble::HoldTrouble,
@@ -115,10 +116,19 @@ fn is_busy(place: &Place) -> bool {
 
 /// Looks for what is not as it was when the hold was raised.
 pub(super) fn check(job: &Job<'_>, record: &Record) -> Result<Vec<Found>, HoldTrouble> {
-    let [things, gone, changed] = [const { AtomicU64::new(0) }; 3];
+    let (things, gone, changed) = (
+        AtomicU64::new(0),
+        Sightings::default(),
+        Sightings::default(),
+    );
     let walk = match job.walk(None) {
-        Err(HoldTrouble::NotFound) => return Ok(record::vanished(record.things)),
+        Err(HoldTrouble::NotFound) => return Ok(found::vanished(&job.path, record.things)),
         walk => walk?,
+    };
+    // One file is a walk of its own name alone.
+    let below = |step: &Step| match record.single {
+        true => b".".to_vec(),
+        false => step.path.clone(),
     };
     sweep(walk, job.threads, As::Ourselves, |step| {
         if step.trouble == Some(Trouble::Excluded) {
@@ -131,21 +141,23 @@ pub(super) fn check(job: &Job<'_>, record: &Record) -> Result<Vec<Found>, HoldTr
             && let Ok(stat) = survey::look(step)
         {
             if !flag::is_flagged(&stat) {
-                gone.fetch_add(1, Ordering::Relaxed);
+                gone.note(&job.path, &below(step));
                 // Taking the flag off moves the one time, writing both.
-                let written = flag::was_written(&stat, record.since_ns);
-                changed.fetch_add(u64::from(written), Ordering::Relaxed);
+                if flag::was_written(&stat, record.since_ns) {
+                    changed.note(&job.path, &below(step));
+                }
             } else if flag::changed_ns(&stat) > record.since_ns {
                 // It was open for change in between, or changed through an old descriptor.
-                changed.fetch_add(1, Ordering::Relaxed);
+                changed.note(&job.path, &below(step));
             }
         }
         Ok(())
     })?;
     let things = things.into_inner();
-    Ok(record::findings(
-        gone.into_inner(),
-        changed.into_inner() + record.things.saturating_sub(things),
+    changed.add(record.things.saturating_sub(things));
+    Ok(found::findings(
+        gone,
+        changed,
         things.saturating_sub(record.things),
     ))
 }

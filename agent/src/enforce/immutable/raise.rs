@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use custody::manifest::row::Kind;
+use custody::{house::mechanism::Mechanism, manifest::row::Kind};
 use rustix::{
     fs::{FileType, Statx, fstat, syncfs},
     io::Errno,
@@ -27,7 +27,7 @@ use crate::{
         inodes::{Inode, Inodes},
         job::{Cover, Job},
         keeper, moved,
-        record::{Means, Phase, Raised, Record},
+        record::{Phase, Raised, Record},
         survey::{self, Survey},
         sweep::{As, sweep},
         trouble::{HoldTrouble, own, while_doing},
@@ -108,7 +108,7 @@ pub fn plan(job: &Job<'_>, record: &mut Record) -> Result<Survey, HoldTrouble> {
     job.progress.step()?;
     record.phase = Phase::Raising;
     record.raised = Some(Raised {
-        mechanism: Means::ImmutableFlag.mechanism(),
+        mechanism: Mechanism::ImmutableFlag,
         file_system: job.site.file_system.clone(),
         does_not_prevent: limits(&found, &job.site.file_system),
         files: 0,

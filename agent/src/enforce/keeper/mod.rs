@@ -1,20 +1,24 @@
 //! The keeper: the one door to everything that this agent holds.
 
+mod look;
+mod raise;
+
 use std::{
     collections::BTreeMap,
-    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use custody::{house::regime::Holding, id::TargetId};
+use custody::{house::mechanism::Mechanism, id::TargetId};
 
 use super::{
     door::Door,
+    found::Found,
     immutable,
     job::{Job, exclude, path_of},
     mechanism,
-    record::{Found, Lowered, Means, Phase, Proof, Raised, Record, Store},
+    record::{Lowered, Phase, Proof, Record, Store},
     site::{Root, Site},
     sweep::Progress,
     trouble::{HoldTrouble, own},
@@ -35,6 +39,8 @@ pub struct Source {
     /// For a vault: what the originals looked like.
     pub origins: Option<PathBuf>,
 }
+
+pub use look::Watched;
 
 /// All that this agent holds. Flags are set and taken off for one target at a time.
 #[derive(Debug)]
@@ -165,67 +171,9 @@ impl Keeper {
     }
 
     /// Waits for the turn of one that sets flags, or takes them off.
-    fn turn(&self, means: Means) -> Option<MutexGuard<'_, ()>> {
+    fn turn(&self, mechanism: Mechanism) -> Option<MutexGuard<'_, ()>> {
         let turn = || self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        (means == Means::ImmutableFlag).then(turn)
-    }
-
-    /// Makes a hold true. A call after a crash goes on; a call when all stands only looks. One
-    /// call at a time for one target.
-    pub fn raise(
-        &self,
-        target: TargetId,
-        path: &Path,
-        holding: Holding,
-        progress: &Progress,
-    ) -> Result<Raised, HoldTrouble> {
-        let standing = || {
-            let known = self.record(target).ok();
-            known.filter(|record| record.phase != Phase::Lowered)
-        };
-        let means = match (standing(), holding) {
-            (Some(record), _) => record.means,
-            (None, Holding::Freeze) => Means::ImmutableFlag,
-            (None, Holding::Preserve) => Means::SealedCopy,
-        };
-        let turn = self.turn(means);
-        let job = self.job(target, path, progress)?;
-        let stat = job.site.target()?;
-        let mut record = match standing() {
-            Some(record) => record,
-            None => {
-                let path = job.path.as_os_str().as_bytes().to_vec();
-                Record::planned(target, path, holding, means)
-            }
-        };
-        record.single = stat.st_mode & 0o170_000 == 0o100_000;
-        if record.phase == Phase::Planned {
-            progress.step()?;
-            self.with(&mut record, |record| self.store.put(record))?;
-        }
-        if record.phase == Phase::Raised
-            && mechanism::of(record.means).check(&job, &record)?.is_empty()
-            && record.unprotected == 0
-            && let Some(raised) = &record.raised
-        {
-            return Ok(raised.clone());
-        }
-        let raise = |record: &mut Record| mechanism::of(record.means).raise(&job, record);
-        match self.with(&mut record, raise) {
-            // No flag stands: it could not be set on the target itself, which comes first.
-            Err(HoldTrouble::NotSupported(_))
-                if record.means == Means::ImmutableFlag && record.since_ns == 0 =>
-            {
-                drop(turn);
-                self.with(&mut record, |record| {
-                    record.means = Means::SealedCopy;
-                    record.phase = Phase::Planned;
-                    self.store.put(record)?;
-                    raise(record)
-                })
-            }
-            raised => raised,
-        }
+        (mechanism == Mechanism::ImmutableFlag).then(turn)
     }
 
     /// Proves a raised hold by trying to break it.
@@ -235,7 +183,7 @@ impl Keeper {
             return Err(HoldTrouble::UnknownTarget);
         }
         let job = self.job(target, &path_of(&record), progress)?;
-        mechanism::of(record.means).prove(&job, &record)
+        mechanism::of(record.mechanism)?.prove(&job, &record)
     }
 
     /// Looks for what is not as it was when the hold was raised.
@@ -245,7 +193,7 @@ impl Keeper {
             return Err(HoldTrouble::UnknownTarget);
         }
         let job = self.job(target, &path_of(&record), progress)?;
-        mechanism::of(record.means).check(&job, &record)
+        mechanism::of(record.mechanism)?.check(&job, &record)
     }
 
     /// Takes a reason away, and frees what no other reason holds. For a target that was never
@@ -254,7 +202,7 @@ impl Keeper {
         let Ok(known) = self.record(target) else {
             return Ok(Lowered::default());
         };
-        let turn = self.turn(known.means);
+        let turn = self.turn(known.mechanism);
         let mut record = self.record(target)?;
         if record.phase == Phase::Lowered {
             return Ok(record.lowered.unwrap_or_default());
@@ -266,7 +214,7 @@ impl Keeper {
         // Those surveyed above count now.
         let mut job = self.job(target, &path_of(&record), progress)?;
         self.with(&mut record, |record| {
-            let lowered = mechanism::of(record.means).lower(&mut job, record)?;
+            let lowered = mechanism::of(record.mechanism)?.lower(&mut job, record)?;
             record.phase = Phase::Lowered;
             record.lowered = Some(lowered);
             self.store.put(record)?;
@@ -283,7 +231,8 @@ impl Keeper {
     fn survey_waiting(&self, job: &Job<'_>, progress: &Progress) {
         for other in &job.others {
             let path = path_of(other);
-            let waits = other.phase == Phase::Planned && other.means == Means::ImmutableFlag;
+            let waits =
+                other.phase == Phase::Planned && other.mechanism == Mechanism::ImmutableFlag;
             let overlaps = path.starts_with(&job.path) || job.path.starts_with(&path);
             if waits && overlaps {
                 let mut other = other.clone();
@@ -302,7 +251,7 @@ impl Keeper {
             return Err(HoldTrouble::UnknownTarget);
         }
         let site = Site::find(&self.roots, &path_of(&record))?;
-        if record.means == Means::ImmutableFlag {
+        if record.mechanism == Mechanism::ImmutableFlag {
             return Ok(Source {
                 exclude: exclude(&self.roots, &self.own),
                 root: site.root,
