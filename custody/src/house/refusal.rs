@@ -51,6 +51,7 @@ impl Refusal {
         matches!(self.kind, Kind::Forbidden)
             || self.rule.starts_with("approval.")
             || self.rule.starts_with("release.")
+            || self.rule.starts_with("clearance.")
     }
 }
 

@@ -3,9 +3,9 @@
 //! Nothing queues tasks: they are read off the state, so a crash cannot lose one, and an
 //! agent that comes back after weeks is told all that is left, holds first.
 
-use super::{House, approval, hold, order, release, snapshot};
+use super::{House, approval, clearance, hold, order, release, snapshot};
 use crate::{
-    id::{AgentId, OrderId, ReleaseId, RequestId, SnapshotId, TargetId},
+    id::{AgentId, ClearanceId, OrderId, ReleaseId, RequestId, SnapshotId, TargetId},
     time::Time,
 };
 
@@ -33,6 +33,8 @@ pub enum Due {
     Expire(OrderId, Time),
     /// A request's approvals stand and its notice is over.
     Execute(RequestId),
+    /// Somebody asks whether something may be wiped.
+    Answer(ClearanceId),
 }
 
 impl House {
@@ -75,6 +77,9 @@ impl House {
                 due.push(Due::Expire(order.served.order, ends.latest));
             }
         }
+        let asked = self.clearances.values();
+        let asked = asked.filter(|c| c.state == clearance::State::Asked);
+        due.extend(asked.map(|c| Due::Answer(c.asked.clearance)));
         let open = self
             .requests
             .values()

@@ -284,6 +284,8 @@ body_types! {
         clearance: ClearanceId,
         /// The holds that stand there.
         holds: Vec<HoldId>,
+        /// Orders that may concern it and back no hold yet.
+        orders: Vec<OrderId>,
     }
     /// Body of `clearance.used`.
     ClearanceUsed {

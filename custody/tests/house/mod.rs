@@ -4,6 +4,7 @@
 //! counters and the clock stands until it is moved.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod clearances;
 pub mod model;
 pub mod ops;
 pub mod world;

@@ -21,7 +21,7 @@ use custody::{
 };
 use proptest::prelude::*;
 
-use super::{Desk, Said, bytes16, world};
+use super::{Desk, Said, bytes16, clearances, world};
 
 pub const PATHS: [&str; 6] = [
     "/srv",
@@ -44,7 +44,7 @@ pub struct Op {
     pub c: usize,
 }
 
-pub const KINDS: u8 = 29;
+pub const KINDS: u8 = 30;
 
 pub fn op() -> impl Strategy<Value = Op> {
     let right = prop::bool::weighted(0.85);
@@ -100,6 +100,10 @@ impl Op {
                 let order = world::order(desk, regime, copies, &[one, two]);
                 desk.person(self.by(world::INTAKE), Body::OrderAdd(order))
             }
+            29 => {
+                let (by, path) = (self.by(world::OPERATOR), PATHS[a % 6]);
+                clearances::play(desk, by, agent, path, c)?
+            }
             1 | 2 => {
                 let order = desk.house.orders[&pick(&orders, a)?].served.clone();
                 let (one, two) = (PATHS[c % 6], PATHS[(a + b) % 6]);
@@ -151,6 +155,10 @@ impl Op {
                         desk.coordinator(Body::OrderExpired(OrderExpired { order, ended }))
                     }
                     Due::Execute(request) => world::execute(desk, request),
+                    Due::Answer(clearance) => {
+                        let body = clearances::due(desk, clearance);
+                        desk.coordinator(body)
+                    }
                 }
             }
             6 => {

@@ -1,6 +1,6 @@
 //! Duties: what the coordinator has to say on its own, read off the state.
 //!
-//! An order's clock that has run out, and a request whose approvals stand, whose notice is over
+//! An order's clock that has run out, a question whether something may be wiped, and a request whose approvals stand, whose notice is over
 //! and whose votes a published checkpoint covers. Nothing is remembered: after a crash the same
 //! state gives the same duties. A duty that a rule turns down is tried again a little later, for
 //! what stood in its way may pass.
@@ -9,8 +9,9 @@ use std::{collections::HashMap, sync::Weak, time::Duration};
 
 use custody::{
     house::{House, act::Act, tasks::Due},
-    id::RequestId,
-    statement::{Body, OrderExpired, RequestExecuted},
+    id::{ClearanceId, RequestId},
+    statement::{Body, ClearanceGiven, ClearanceRefused, OrderExpired, RequestExecuted},
+    time::Span,
 };
 use tokio::{
     sync::watch,
@@ -99,6 +100,7 @@ fn due(desk: &Desk, published: u64, later: &HashMap<RequestId, Instant>) -> (Vec
             Due::Expire(order, ended) => {
                 bodies.push(Body::OrderExpired(OrderExpired { order, ended }))
             }
+            Due::Answer(clearance) => bodies.extend(answer(&house, desk, clearance)),
             Due::Execute(request) if later.contains_key(&request) => waiting = true,
             Due::Execute(request) => match covered(&house, &request, published) {
                 // Asked here too, so that what cannot go ahead yet costs no turn at the desk.
@@ -113,6 +115,24 @@ fn due(desk: &Desk, published: u64, later: &HashMap<RequestId, Instant>) -> (Vec
         }
     }
     (bodies, waiting)
+}
+
+/// The answer to whether something may be wiped, from what stands there now.
+fn answer(house: &House, desk: &Desk, id: ClearanceId) -> Option<Body> {
+    let asked = &house.clearances.get(&id)?.asked;
+    let way = house.in_the_way(&desk.openings(), asked);
+    Some(match way.is_empty() {
+        true => Body::ClearanceGiven(ClearanceGiven {
+            clearance: id,
+            // Less than the law's day: some of it passes before this is recorded.
+            expires: clock::now() + Span::hours(23),
+        }),
+        false => Body::ClearanceRefused(ClearanceRefused {
+            clearance: id,
+            holds: way.holds,
+            orders: way.orders,
+        }),
+    })
 }
 
 /// Whether a published checkpoint covers every vote.

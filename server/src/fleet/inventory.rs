@@ -32,6 +32,9 @@ pub struct Root {
     pub file_system: String,
     /// Where accounts lie below it, such as `{account}` or `users/{account}/home`.
     pub accounts: String,
+    /// The disks below its file system, such as `sda`.
+    #[serde(default)]
+    pub disks: Vec<String>,
 }
 
 /// What an agent said of itself.
@@ -63,6 +66,7 @@ impl Root {
             path: info.path.to_vec(),
             file_system: word(&info.file_system),
             accounts: info.accounts,
+            disks: info.disks.iter().take(64).map(|disk| word(disk)).collect(),
         };
         (scope::is_plain_path(&root.path) && root.accounts.len() <= 1024).then_some(root)
     }
@@ -174,6 +178,7 @@ mod tests {
             path: b"/srv/data".to_vec(),
             file_system: "ext4".to_owned(),
             accounts: accounts.to_owned(),
+            disks: Vec::new(),
         }
     }
 

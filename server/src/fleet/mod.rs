@@ -9,6 +9,7 @@ pub mod plan;
 pub mod wake;
 
 mod follow;
+mod gate;
 mod outbox;
 mod session;
 mod wire;
@@ -21,6 +22,7 @@ use std::{
 
 use custody::{id::AgentId, time::Time};
 pub use follow::follow;
+pub(crate) use gate::gate;
 use inventory::Inventory;
 use session::Session;
 

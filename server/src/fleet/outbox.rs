@@ -112,6 +112,8 @@ mod tests {
             trouble: trouble.then(|| "unproved".to_owned()),
             attempts: 0,
             writers: 0,
+            fixity: None,
+            copy: None,
             changed,
         };
         let mut house = House::default();

@@ -58,10 +58,9 @@ impl Fleet for FleetService {
     }
 
     async fn gate(&self, request: Request<GateRequest>) -> Result<Response<GateResponse>, Status> {
-        caller::agent(&self.0, &request).await?;
-        Err(Status::unimplemented(
-            "This coordinator gives no clearances yet. Do not wipe",
-        ))
+        let (agent, _) = caller::agent(&self.0, &request).await?;
+        let answer = fleet::gate(&self.0, agent, request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn upload(

@@ -36,6 +36,20 @@ pub(crate) fn of(house: &House, kind: &str, id: &str) -> Vec<(Commitment, Read)>
             let sealed = record!(snapshots).and_then(|s| s.sealed.as_ref());
             all.extend(sealed.map(|sealed| (sealed.key, Read::SaltKey)));
         }
+        "clearances" => {
+            if let Some(clearance) = record!(clearances) {
+                let asked = &clearance.asked;
+                let named = asked.disk.iter().chain(&asked.places);
+                all.extend(named.map(|named| (*named, Read::Orders)));
+            }
+        }
+        "findings" => {
+            if let Some(noted) = record!(findings) {
+                let found = &noted.finding;
+                let named = found.places.iter().chain(&found.by);
+                all.extend(named.map(|named| (*named, Read::Orders)));
+            }
+        }
         "claims" => {
             if let Some(claim) = record!(claims) {
                 let items = claim.filed.items.iter().map(|item| item.value);

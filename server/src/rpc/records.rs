@@ -122,6 +122,7 @@ impl RecordsService {
                         "path": String::from_utf8_lossy(&root.path),
                         "file_system": root.file_system,
                         "accounts": root.accounts,
+                        "disks": root.disks,
                     })
                 });
                 Some(json!({

@@ -243,7 +243,10 @@ pub fn apply(house: &mut House, accepted: Accepted, index: u64) -> Changes {
             clearance::set(house, &mut changes, index, b.clearance, state);
         }
         Body::ClearanceRefused(b) => {
-            let state = ClearanceState::Refused { holds: b.holds };
+            let state = ClearanceState::Refused {
+                holds: b.holds,
+                orders: b.orders,
+            };
             clearance::set(house, &mut changes, index, b.clearance, state);
         }
         Body::ClearanceUsed(b) => {

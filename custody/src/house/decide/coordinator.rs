@@ -1,6 +1,10 @@
 //! What the coordinator may say: what follows from what others said, and nothing of its own will.
 
-use super::{Context, check_policies, fresh, key_in_use, not_enrolled};
+use super::{
+    Context, check_policies,
+    clearance::{check_given, check_refused},
+    fresh, key_in_use, not_enrolled,
+};
 use crate::{
     house::{
         House,
@@ -172,6 +176,11 @@ pub(super) fn by_coordinator(
                 .get(&found.request)
                 .ok_or_else(|| unknown(found.request))?;
             house.check_due(request, context.received)?;
+        }
+        Body::ClearanceGiven(said) => check_given(house, said, context)?,
+        Body::ClearanceRefused(said) => check_refused(house, said, context.openings)?,
+        Body::ClearanceUsed(said) => {
+            house.may_wipe(context.openings, &said.clearance, context.received)?;
         }
         Body::Finding(_) | Body::Refused(_) => {}
         other => {

@@ -4,6 +4,7 @@
 //! `place`. Nothing here changes anything, asks a clock or trusts what it is given.
 
 mod agent;
+mod clearance;
 mod coordinator;
 mod person;
 mod place;

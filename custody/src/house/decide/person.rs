@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Context, fresh,
+    Context,
+    clearance::check_ask,
+    fresh,
     place::{check_path, check_place, check_values, known_agents},
 };
 use crate::{
@@ -107,6 +109,7 @@ pub(super) fn by_person(
                 .ok_or_else(|| unknown(said.agent))?;
             said.limits.check()
         }
+        Body::ClearanceAsk(ask) => check_ask(house, ask, context.openings),
         Body::OrderAdd(new) => {
             fresh(&house.orders, &new.order)?;
             order::check(new, context.received)?;
