@@ -10,6 +10,7 @@
 
 pub mod app;
 pub mod capture;
+pub mod clock;
 pub mod config;
 pub mod durable;
 pub mod edge;

@@ -4,6 +4,24 @@
 //! That is the one question that finds a writer who was there before the immutable flag: on XFS
 //! and btrfs such a writer goes on writing. Neither rustix nor nix has the call, so this module
 //! makes it. It trusts nothing but the descriptor that it is given.
+//!
+//! What one who had the file before can do once the flag is set, measured on Linux 6.18 and
+//! asserted by `tests/hostile_writers.rs`:
+//!
+//! | with | tries to | ext4 | XFS | btrfs |
+//! |---|---|---|---|---|
+//! | a descriptor open for writing | overwrite, append | no | **yes** | **yes** |
+//! | | truncate, extend | no | **yes** | **yes** |
+//! | | punch a hole, zero, preallocate | no | no | no |
+//! | | change mode, times, attributes | no | no | no |
+//! | | open it for writing again | no | no | no |
+//! | | map it anew and store | SIGBUS | **yes** | **yes** |
+//! | a writable mapping | store, in a clean page or a dirty one | SIGBUS | **yes** | **yes** |
+//!
+//! All of it moves the file's time of change, which nobody can set while the flag stands: so
+//! what went past a flag is found by the next check. The lease refuses in every one of these
+//! cases, also where the descriptor is closed and only the mapping is left. Who it is that has
+//! the file is told by [`super::writers`].
 
 use std::{
     io,

@@ -34,6 +34,7 @@ impl Book {
         while journal.known().to_repeat().is_some() {
             journal.repeat_one(&edge.moment()?)?;
         }
+        while journal.relieve_one(&edge.moment()?)? {}
         let head = watch::Sender::new(journal.known().head);
         Ok(Self(Arc::new(Inner {
             journal: Mutex::new(journal),
@@ -63,18 +64,45 @@ impl Book {
     /// Says something. When this returns it is on disk and will be sent.
     pub fn say(&self, body: Body, openings: &[Opening]) -> Result<ChainHead, JournalError> {
         let kind = body.kind();
-        let moment = self.0.edge.moment()?;
-        let said = self.journal().say(body, openings, &moment);
+        let said = {
+            let mut journal = self.journal();
+            self.make_way(&mut journal, &body)
+                .and_then(|()| journal.say(body, openings, &self.0.edge.moment()?))
+        };
         let head = self.watch_over(said)?;
-        self.0.head.send_replace(head);
-        tracing::debug!(kind, epoch = head.epoch, seq = head.seq - 1, "said");
+        if self.0.head.send_replace(head) == head {
+            tracing::debug!(kind, "held back; it is said with others of its kind");
+        } else {
+            tracing::debug!(kind, epoch = head.epoch, seq = head.seq - 1, "said");
+        }
         Ok(head)
     }
 
-    /// Notes what the coordinator has.
+    /// Says first what is held back about the same hold.
+    fn make_way(&self, journal: &mut Journal, body: &Body) -> Result<(), JournalError> {
+        while journal.make_way(body, &self.0.edge.moment()?)? {}
+        Ok(())
+    }
+
+    /// Notes what the coordinator has, and says what was held back for want of room.
     pub fn recorded(&self, epoch: u64, seq: u64, index: u64) -> Result<(), JournalError> {
-        let noted = self.journal().recorded(epoch, seq, index);
-        self.watch_over(noted)
+        let relieved = {
+            let mut journal = self.journal();
+            journal.recorded(epoch, seq, index).and_then(|()| {
+                while journal.relieve_one(&self.0.edge.moment()?)? {}
+                Ok(journal.known().head)
+            })
+        };
+        let head = self.watch_over(relieved)?;
+        self.0
+            .head
+            .send_if_modified(|before| std::mem::replace(before, head) != head);
+        Ok(())
+    }
+
+    /// How many statements are held back, since too much waits for the coordinator.
+    pub fn held_back(&self) -> u64 {
+        self.journal().held_back()
     }
 
     /// Notes a checkpoint that was verified under the pinned key.

@@ -119,6 +119,8 @@ pub struct Known {
     pub left_over: Option<LeftOver>,
     /// Targets.
     pub targets: BTreeMap<TargetId, TargetKnown>,
+    /// What was found that concerns no target, and how much of it at last.
+    pub own: BTreeMap<FindingKind, u64>,
     /// Snapshots.
     pub snapshots: BTreeMap<SnapshotId, Outcome<SnapshotSealed>>,
     /// Releases.
@@ -136,6 +138,7 @@ impl Default for Known {
             seen: None,
             left_over: None,
             targets: BTreeMap::new(),
+            own: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             releases: BTreeMap::new(),
             took: BTreeMap::new(),
@@ -205,7 +208,8 @@ impl Known {
         known
     }
 
-    fn said(&mut self, body: &Body) {
+    /// Folds what was said, or is held back.
+    pub(super) fn said(&mut self, body: &Body) {
         match body {
             Body::HoldAcknowledged(b) => {
                 // Taken on anew after it was lowered: nothing of before counts.
@@ -223,11 +227,14 @@ impl Known {
                 self.stage(b.target, Stage::Lowered);
             }
             Body::Finding(b) => {
-                if let Some(target) = b.target {
-                    self.stage(target, Stage::Drifted)
-                        .found
-                        .insert(b.what, b.count);
-                }
+                let found = match b.target {
+                    Some(target) if b.what.drifts() => {
+                        &mut self.stage(target, Stage::Drifted).found
+                    }
+                    Some(target) => &mut self.targets.entry(target).or_default().found,
+                    None => &mut self.own,
+                };
+                found.insert(b.what, b.count);
             }
             Body::SnapshotSealed(b) => {
                 self.snapshots.insert(b.snapshot, Outcome::Done(b.clone()));

@@ -12,7 +12,9 @@ pub mod frame;
 pub mod known;
 mod openings;
 pub mod outbox;
+pub mod pressed;
 mod segment;
+mod waiting;
 
 use std::{
     fs::{self, File},
@@ -33,6 +35,8 @@ use self::{
     frame::{Frames, Kind, Next},
     known::{Known, Note},
     outbox::Outbox,
+    pressed::Pressed,
+    waiting::Waiting,
 };
 use crate::edge::Moment;
 
@@ -69,12 +73,17 @@ pub struct Journal {
     file: File,
     length: u64,
     roll_at: u64,
+    /// What waits for the coordinator, and from how many bytes on repetitions are held back.
+    waiting: Waiting,
+    press_at: u64,
+    pressed: Pressed,
     /// Why the state of the disk is not known, once a flush has failed.
     unknown: Option<String>,
 }
 
 struct Replayed {
     known: Known,
+    waiting: Waiting,
     starts: Vec<ChainHead>,
     /// Length of the last segment up to its last whole record.
     length: u64,
@@ -86,6 +95,7 @@ fn replay(folder: &Path, of: Option<&str>) -> Result<Replayed, JournalError> {
     let segments = segment::list(folder)?;
     let mut all = Replayed {
         known: Known::default(),
+        waiting: Waiting::default(),
         starts: Vec::new(),
         length: 0,
         torn: false,
@@ -107,7 +117,7 @@ fn replay(folder: &Path, of: Option<&str>) -> Result<Replayed, JournalError> {
         }
         all.starts.push(start.head);
         let last = number + 1 == segments.len() as u64;
-        all.torn = fold(&mut frames, *number, last, &mut all.known)?;
+        all.torn = fold(&mut frames, *number, last, &mut all.known, &mut all.waiting)?;
         all.length = frames.at();
     }
     Ok(all)
@@ -119,6 +129,7 @@ fn fold(
     number: u64,
     last: bool,
     known: &mut Known,
+    waiting: &mut Waiting,
 ) -> Result<bool, JournalError> {
     loop {
         let at = frames.at();
@@ -130,7 +141,10 @@ fn fold(
             Next::Damaged => return damaged("a record does not have the hash that it had"),
             Next::Frame(Kind::Start, _) => return damaged("a first record stands in the middle"),
             Next::Frame(Kind::Note, payload) => match serde_json::from_slice::<Note>(&payload) {
-                Ok(note) => known.note(&note),
+                Ok(note) => {
+                    known.note(&note);
+                    waiting.keep(known.queued());
+                }
                 Err(_) => return damaged("a note is not understood by this version"),
             },
             Next::Frame(Kind::Entry, payload) => {
@@ -142,6 +156,7 @@ fn fold(
                 if let Err(error) = known.entry(link, &statement.body, entry.digest()) {
                     return damaged(&error.to_string());
                 }
+                waiting.add(payload.len());
             }
         }
     }
@@ -181,9 +196,16 @@ impl Journal {
             file,
             length: replayed.length,
             roll_at,
+            waiting: replayed.waiting,
+            press_at: pressed::PRESSED,
+            pressed: Pressed::load(folder)?,
             unknown: None,
         };
         journal.begin_epoch()?;
+        journal
+            .pressed
+            .bodies()
+            .for_each(|body| journal.known.said(body));
         let known = &journal.known;
         openings::sweep(folder, |epoch, seq| {
             let repeated = known.to_repeat();
@@ -210,7 +232,21 @@ impl Journal {
 
     /// Reads a journal without changing it, also while an agent is writing it.
     pub fn look(folder: &Path) -> Result<Known, JournalError> {
-        Ok(replay(folder, None)?.known)
+        let mut known = replay(folder, None)?.known;
+        Pressed::load(folder)?
+            .bodies()
+            .for_each(|body| known.said(body));
+        Ok(known)
+    }
+
+    /// Holds repetitions back from another number of bytes on than [`pressed::PRESSED`].
+    pub fn press_at(&mut self, bytes: u64) {
+        self.press_at = bytes;
+    }
+
+    /// How many statements are held back, which others will be said for.
+    pub fn held_back(&self) -> u64 {
+        self.pressed.times()
     }
 
     /// What follows from everything written so far.
@@ -218,8 +254,63 @@ impl Journal {
         &self.known
     }
 
-    /// Seals a statement and makes it durable. When this returns, it was said.
+    /// Seals a statement and makes it durable. When this returns, it was said; or, where it repeats
+    /// what was said and too much waits for the coordinator, it is on disk and will be said with
+    /// others of its kind ([`pressed`]): then the head is as it was.
     pub fn say(
+        &mut self,
+        body: Body,
+        opened: &[Opening],
+        moment: &Moment,
+    ) -> Result<ChainHead, JournalError> {
+        let (waiting, bound) = (self.waiting.bytes(), self.press_at);
+        if self.pressed.holds_back(&body, &self.known, waiting, bound) {
+            if self.pressed.times() == 0 {
+                tracing::warn!(
+                    waiting,
+                    "much waits for the coordinator; what repeats itself is said once, with how \
+                     often it was so, when there is room again"
+                );
+            }
+            self.known.said(&body);
+            self.pressed.add(&self.folder, body, opened, moment.time)?;
+            return Ok(self.known.head);
+        }
+        self.seal(body, opened, moment)
+    }
+
+    /// Says one that is held back and belongs before this statement, because it is about the same
+    /// hold. Gives whether there was one; called until there is none.
+    pub fn make_way(&mut self, body: &Body, moment: &Moment) -> Result<bool, JournalError> {
+        let (waiting, bound) = (self.waiting.bytes(), self.press_at);
+        if self.pressed.holds_back(body, &self.known, waiting, bound) {
+            return Ok(false);
+        }
+        let Some(at) = self.pressed.before(body) else {
+            return Ok(false);
+        };
+        self.say_held(at, moment)?;
+        Ok(true)
+    }
+
+    /// Says one that is held back, once there is room for it. Gives whether there was one.
+    pub fn relieve_one(&mut self, moment: &Moment) -> Result<bool, JournalError> {
+        if self.pressed.times() == 0 || self.waiting.bytes() >= self.press_at / 2 {
+            return Ok(false);
+        }
+        self.say_held(0, moment)?;
+        Ok(true)
+    }
+
+    fn say_held(&mut self, at: usize, moment: &Moment) -> Result<(), JournalError> {
+        if let Some((body, openings)) = self.pressed.get(at)? {
+            self.seal(body, &openings, moment)?;
+            self.pressed.forget(&self.folder, at)?;
+        }
+        Ok(())
+    }
+
+    fn seal(
         &mut self,
         body: Body,
         opened: &[Opening],
@@ -260,6 +351,7 @@ impl Journal {
         // It was built on the head, so it follows it.
         let folded = self.known.entry(&link, &statement.body, entry.digest());
         folded.map_err(|error| segment::damaged(self.last(), self.length, error.to_string()))?;
+        self.waiting.add(entry.bytes().len());
         Ok(self.known.head)
     }
 
@@ -331,6 +423,7 @@ impl Journal {
         let payload = serde_json::to_vec(&note).map_err(std::io::Error::from)?;
         self.append(Kind::Note, &payload)?;
         self.known.note(&note);
+        self.waiting.keep(self.known.queued());
         Ok(())
     }
 

@@ -12,12 +12,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::durable;
 
-#[derive(Serialize, Deserialize)]
+/// An opening as it is kept in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Stored {
+pub(super) struct Stored {
     field: String,
     r: String,
     value: String,
+}
+
+impl Stored {
+    pub(super) fn new(opening: &Opening) -> Self {
+        Self {
+            field: opening.field.clone(),
+            r: hex::encode(opening.r),
+            value: STANDARD.encode(&opening.value),
+        }
+    }
+
+    pub(super) fn opening(self) -> io::Result<Opening> {
+        let mut r = [0; 32];
+        hex::decode_to_slice(&self.r, &mut r).map_err(io::Error::other)?;
+        let value = STANDARD.decode(&self.value).map_err(io::Error::other)?;
+        Ok(Opening::new(self.field, value, r))
+    }
 }
 
 fn path(folder: &Path, epoch: u64, seq: u64) -> PathBuf {
@@ -26,14 +44,7 @@ fn path(folder: &Path, epoch: u64, seq: u64) -> PathBuf {
 
 /// Keeps openings durably, before the statement that they belong to counts.
 pub(super) fn keep(folder: &Path, epoch: u64, seq: u64, openings: &[Opening]) -> io::Result<()> {
-    let stored: Vec<Stored> = openings
-        .iter()
-        .map(|opening| Stored {
-            field: opening.field.clone(),
-            r: hex::encode(opening.r),
-            value: STANDARD.encode(&opening.value),
-        })
-        .collect();
+    let stored: Vec<_> = openings.iter().map(Stored::new).collect();
     let bytes = serde_json::to_vec(&stored)?;
     durable::write(&path(folder, epoch, seq), 0o600, &bytes)
 }
@@ -46,13 +57,7 @@ pub(super) fn load(folder: &Path, epoch: u64, seq: u64) -> io::Result<Vec<Openin
         Err(error) => return Err(error),
     };
     let stored: Vec<Stored> = serde_json::from_slice(&bytes)?;
-    let openings = stored.into_iter().map(|stored| {
-        let mut r = [0; 32];
-        hex::decode_to_slice(&stored.r, &mut r).map_err(io::Error::other)?;
-        let value = STANDARD.decode(&stored.value).map_err(io::Error::other)?;
-        Ok(Opening::new(stored.field, value, r))
-    });
-    openings.collect()
+    stored.into_iter().map(Stored::opening).collect()
 }
 
 /// Removes the openings of one statement.
