@@ -94,6 +94,9 @@ pub enum Command {
     /// Releases of files to their owners.
     #[command(subcommand)]
     Release(cmd::release::Verb),
+    /// Clearances: may this server, disk or path be wiped and used again?
+    #[command(subcommand)]
+    Clearance(cmd::clearance::Verb),
     /// Exclusion lists: hashes of what may never leave.
     #[command(subcommand)]
     Lists(cmd::lists::Verb),

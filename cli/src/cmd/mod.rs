@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod claim;
+pub mod clearance;
 pub mod doctor;
 pub mod hold;
 pub mod ledger;
@@ -49,6 +50,7 @@ pub async fn run(cli: Cli) -> Outcome {
         Command::Approve(args) => vote::approve(&global, args).await,
         Command::Reject(args) => vote::reject(&global, args).await,
         Command::Release(verb) => release::run(&global, verb).await,
+        Command::Clearance(verb) => clearance::run(&global, verb).await,
         Command::Lists(verb) => lists::run(&global, verb).await,
         Command::Ledger(verb) => ledger::run(&global, verb).await,
         // What needs no coordinator was answered in lib.rs.

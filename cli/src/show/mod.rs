@@ -7,6 +7,7 @@
 pub mod act;
 pub mod ask;
 pub mod claim;
+pub mod clearance;
 pub mod hold;
 pub mod ledger;
 pub mod order;
