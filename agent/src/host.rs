@@ -10,6 +10,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 
 use crate::{
     config::RootConfig,
+    disks,
     enforce::site::{Site, file_system},
 };
 
@@ -23,7 +24,10 @@ pub fn inventory(roots: &[RootConfig]) -> Vec<RootInfo> {
             file_system: openat(CWD, &root.path, folder, Mode::empty())
                 .map_or_else(|_| "absent".to_owned(), |fd| file_system(&fd)),
             accounts: root.accounts.clone(),
-            disks: Vec::new(),
+            disks: disks::below(&root.path)
+                .unwrap_or_default()
+                .into_iter()
+                .collect(),
         })
         .collect()
 }

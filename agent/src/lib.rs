@@ -12,6 +12,7 @@ pub mod app;
 pub mod capture;
 pub mod clock;
 pub mod config;
+pub mod disks;
 pub mod durable;
 pub mod edge;
 pub mod enforce;
