@@ -20,6 +20,7 @@ pub mod keeper;
 pub mod lease;
 pub mod mechanism;
 pub mod moved;
+pub mod objects;
 pub mod own;
 pub mod plan;
 pub mod record;

@@ -5,7 +5,7 @@ use std::io;
 use custody::house::mechanism::Mechanism;
 use rustix::io::Errno;
 
-use super::choose::TooWeak;
+use super::{choose::TooWeak, objects::StoreTrouble};
 
 /// Why a hold could not be worked on.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +66,9 @@ pub enum HoldTrouble {
     /// It was stopped from outside; the next call goes on.
     #[error("it was stopped before its end. Start it again: it goes on")]
     Stopped,
+    /// An object store refused, or could not be asked.
+    #[error(transparent)]
+    Store(#[from] StoreTrouble),
     /// The world broke.
     #[error("{doing}: {source}. Look at the host's log, then try again")]
     Io {
@@ -92,6 +95,7 @@ impl HoldTrouble {
             Self::UnknownTarget => "unknown-target",
             Self::BytesDiffer(_) => "bytes-differ",
             Self::Stopped => "stopped",
+            Self::Store(trouble) => trouble.word(),
             Self::Io { .. } => "io-error",
         }
     }

@@ -1,0 +1,162 @@
+//! One target at work in a store, and the stores that there are.
+
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use custody::{
+    house::{mechanism::Mechanism, scope::overlap},
+    id::TargetId,
+};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::{
+    client::Client,
+    list::Reader,
+    name::Name,
+    settings::StoreConfig,
+    trouble::{StoreTrouble, own},
+};
+use crate::enforce::{
+    job::path_of,
+    record::{Phase, Record, Store},
+    sweep::Progress,
+    trouble::HoldTrouble,
+};
+
+/// Requests under way at once.
+pub const AT_ONCE: usize = 16;
+/// Versions that are worked on together: a page of a listing.
+pub const BATCH: usize = 1000;
+
+/// The stores of an agent.
+#[derive(Debug, Default)]
+pub struct Objects {
+    stores: Vec<StoreConfig>,
+    page: Option<u16>,
+    /// Held while legal holds are set or taken off: overlapping targets count on each other.
+    turn: Mutex<()>,
+}
+
+impl Objects {
+    /// These stores.
+    pub fn new(stores: Vec<StoreConfig>) -> Self {
+        Self {
+            stores,
+            ..Self::default()
+        }
+    }
+
+    /// Asks for so many things a page instead of as many as a store gives.
+    #[must_use]
+    pub fn with_page(mut self, page: u16) -> Self {
+        self.page = Some(page);
+        self
+    }
+
+    /// The stores.
+    pub fn stores(&self) -> &[StoreConfig] {
+        &self.stores
+    }
+
+    /// The store in which a path lies.
+    pub fn find(&self, path: &Path) -> Option<&StoreConfig> {
+        self.stores
+            .iter()
+            .find(|store| path.starts_with(&store.path))
+    }
+
+    /// Waits for the turn of one that sets legal holds, or takes them off.
+    pub fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A client for the store of a path, and the target's name in it.
+    pub fn open(&self, path: &Path) -> Result<(Client, Name), HoldTrouble> {
+        let config = self.find(path).ok_or(HoldTrouble::OutsideRoots)?;
+        let name = Name::new(config, path).ok_or(HoldTrouble::OutsideRoots)?;
+        let mut client = Client::new(config)?;
+        client.page = self.page.unwrap_or(client.page);
+        Ok((client, name))
+    }
+}
+
+/// One target at work.
+pub struct ObjectJob<'a> {
+    /// The records.
+    pub store: &'a Store,
+    /// What asks the store.
+    pub client: Client,
+    /// The target's name there.
+    pub name: Name,
+    /// Which.
+    pub target: TargetId,
+    /// All other records.
+    pub others: Vec<Record>,
+    /// How far it is.
+    pub progress: &'a Progress,
+}
+
+impl ObjectJob<'_> {
+    /// Where this target's list stands.
+    pub fn list(&self) -> PathBuf {
+        list_of(self.store, self.target)
+    }
+
+    /// Does something with every item, several at a time; the results are in order, and the
+    /// first trouble ends it.
+    pub async fn each<T, R, F: Future<Output = Result<R, StoreTrouble>>>(
+        &self,
+        items: Vec<T>,
+        act: impl Fn(T) -> F,
+    ) -> Result<Vec<R>, HoldTrouble> {
+        stream::iter(items)
+            .map(|item| {
+                let step = self.progress.step();
+                let acting = step.map(|()| act(item));
+                async move { Ok(acting?.await?) }
+            })
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    /// The lists of the other targets that overlap this one and for which `counts` says yes.
+    pub fn lists(&self, counts: impl Fn(Phase) -> bool) -> Result<Vec<Reader>, StoreTrouble> {
+        let here = bytes(&self.name.path);
+        let counted = self.others.iter().filter(|other| {
+            other.mechanism == Mechanism::ObjectLock
+                && counts(other.phase)
+                && overlap(&other.path, here)
+        });
+        counted
+            .map(|other| Reader::open(&list_of(self.store, other.target), other.origins))
+            .collect()
+    }
+}
+
+fn bytes(path: &Path) -> &[u8] {
+    use std::os::unix::ffi::OsStrExt as _;
+    path.as_os_str().as_bytes()
+}
+
+/// Where a target's list stands.
+pub fn list_of(store: &Store, target: TargetId) -> PathBuf {
+    store.file(target, "versions")
+}
+
+/// Whether two records overlap in a store.
+pub fn overlaps(one: &Record, other: &Record) -> bool {
+    overlap(bytes(&path_of(one)), bytes(&path_of(other)))
+}
+
+/// Runs requests to their end on this thread, which may block.
+pub fn block<T>(work: impl Future<Output = Result<T, HoldTrouble>>) -> Result<T, HoldTrouble> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(own("the network cannot be used"))?;
+    runtime.block_on(work)
+}
