@@ -2,11 +2,11 @@
 //!
 //! Cut off for weeks, an agent that is tried every few seconds would fill its disk with the same
 //! finding. From a bound on, a finding of a kind that was said of the same target before is added
-//! to the one that is held back, and of a target's proofs the newest is kept: one of each, on
-//! disk, said once there is room again. What was not said before is always said, and so is
-//! everything that only the coordinator can ask for: a hold, a snapshot or a release is never held
-//! back. So the journal is bounded by that bound, by what was asked, and by one statement of each
-//! kind for each target, however long it is alone.
+//! to the one that is held back, and of how a target that drifted was raised and proved again the
+//! newest is kept: one of each, on disk, said once there is room again. What was not said before is
+//! always said, and so is everything that the coordinator asked for: a hold's beginning and end, a
+//! snapshot or a release is never held back. So the journal is bounded by that bound, by what was
+//! asked, and by one statement of each kind for each target, however long it is alone.
 
 use std::{fs, io, path::Path};
 
@@ -31,6 +31,7 @@ const FILE: &str = "held-back.json";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Key {
     Finding(Option<TargetId>, FindingKind),
+    Raised(TargetId),
     Proof(TargetId),
 }
 
@@ -41,6 +42,7 @@ fn key(body: &Body) -> Option<Key> {
         Body::Finding(b) if b.entry.is_none() && b.evidence.is_empty() => {
             Some(Key::Finding(b.target, b.what))
         }
+        Body::HoldRaised(b) => Some(Key::Raised(b.target)),
         Body::HoldVerified(b) | Body::HoldUnproved(b) => Some(Key::Proof(b.target)),
         Body::HoldFailed(b) => Some(Key::Proof(b.id)),
         _ => None,
@@ -66,6 +68,7 @@ fn was_said(key: Key, known: &Known) -> bool {
     match key {
         Key::Finding(None, kind) => known.own.contains_key(&kind),
         Key::Finding(Some(id), kind) => target(&id).is_some_and(|t| t.found.contains_key(&kind)),
+        Key::Raised(id) => target(&id).is_some_and(|t| t.raised.is_some() && !t.found.is_empty()),
         Key::Proof(id) => target(&id)
             .is_some_and(|t| !t.found.is_empty() || t.unproved.is_some() || t.failed.is_some()),
     }

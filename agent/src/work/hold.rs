@@ -3,9 +3,10 @@
 //! What is said follows what is done, never the other way round. Trouble that was said is not
 //! said again until it changes.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path, time::Duration};
 
 use custody::{
+    commit::Opening,
     house::{finding::FindingKind, mechanism::Mechanism, regime::Holding},
     id::TargetId,
     statement::{
@@ -15,9 +16,12 @@ use custody::{
 
 use super::{Context, Done, Undone, gauge::Gauge};
 use crate::{
-    enforce::{Found, HoldTrouble, Phase, Proof, Raised},
+    enforce::{Found, HoldTrouble, Phase, Proof, Raised, writers},
     journal::known::{Stage, TargetKnown},
 };
+
+/// How long it may take to find out who the writers are that a proof met.
+const WHO: Duration = Duration::from_secs(5);
 
 fn known(context: &Context, target: TargetId) -> Option<TargetKnown> {
     context
@@ -107,9 +111,25 @@ fn prove(context: &Context, target: TargetId, gauge: &Gauge) -> Result<Done, Und
             writers = proof.writers,
             "hold not proved; it is tried again"
         );
+        if proof.writers > 0 {
+            say_writers(context, target, proof.writers)?;
+        }
         context.book.say(Body::HoldUnproved(body), &[])?;
     }
     Ok(Done::Again)
+}
+
+/// Says who has held files open or mapped for writing, so that somebody can end them.
+fn say_writers(context: &Context, target: TargetId, count: u64) -> Result<(), Undone> {
+    let Ok(source) = context.keeper.source(target) else {
+        return Ok(());
+    };
+    // In a vault there is no writer but us.
+    if source.origins.is_some() {
+        return Ok(());
+    }
+    let path = source.root_path.join(&source.relative);
+    say_found(context, target, &writers::left(&source, &path, count, WHO))
 }
 
 const fn proof_of(target: TargetId, proof: Proof) -> HoldProof {
@@ -208,24 +228,37 @@ pub fn check_all(context: &Context, gauge: &Gauge) -> Result<(), Undone> {
     Ok(())
 }
 
-/// Says a finding. A protection that was gone is put back, so each time is a new one; what has
-/// changed stays changed, and is said again only when there is more or less of it.
+/// Says a finding. A protection that was gone is put back, and a writer comes and goes, so each
+/// time is a new one; what has changed stays changed, and is said again only when there is more or
+/// less of it.
 fn say_found(context: &Context, target: TargetId, found: &Found) -> Result<(), Undone> {
     let said = known(context, target).and_then(|known| known.found.get(&found.what).copied());
-    if found.what != FindingKind::ProtectionGone && said == Some(found.count) {
+    let comes_again = matches!(
+        found.what,
+        FindingKind::ProtectionGone | FindingKind::WriterLeft
+    );
+    if !comes_again && said == Some(found.count) {
         return Ok(());
     }
     tracing::warn!(%target, what = ?found.what, count = found.count, "held data is not as it was");
+    let edge = context.book.edge();
+    let fresh = |field, value: &[u8]| Ok::<_, Undone>(Opening::new(field, value, edge.random()?));
+    let places = found.places.iter().map(|place| fresh("path", place));
+    let mut openings = places.collect::<Result<Vec<_>, _>>()?;
+    let places = openings.iter().map(Opening::commitment).collect();
+    let by = found.by.as_ref().map(|by| fresh("process", by.as_bytes()));
+    let by = by.transpose()?;
     let body = Finding {
         what: found.what,
         target: Some(target),
         count: found.count,
         evidence: Vec::new(),
         entry: None,
-        places: Vec::new(),
-        by: None,
+        places,
+        by: by.as_ref().map(Opening::commitment),
         noticed: None,
     };
-    context.book.say(Body::Finding(body), &[])?;
+    openings.extend(by);
+    context.book.say(Body::Finding(body), &openings)?;
     Ok(())
 }

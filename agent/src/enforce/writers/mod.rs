@@ -10,7 +10,10 @@
 //! time: a process that is stuck in the kernel can keep whoever reads its mappings waiting for
 //! ever, so the reading is done by a thread that is left behind where it is kept.
 
+mod left;
 pub mod text;
+
+pub use left::left;
 
 use std::{
     collections::{BTreeSet, HashMap},
