@@ -1,12 +1,13 @@
 //! `holdfast-agent`: the command line of the storage-server agent.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use agent::{
     app,
     config::{Config, Place},
     edge::Machine,
     exit::{self, Trouble},
+    gate,
     link::enrol::{Enrolled, enrol},
     status,
 };
@@ -42,6 +43,25 @@ enum Command {
         /// Written once what is held was checked and work goes on.
         #[arg(long)]
         ready_file: Option<PathBuf>,
+    },
+    /// Run a command that wipes, only with a valid clearance: mkfs, wipefs, a provisioning hook.
+    /// Exit codes: 3 when it may not run; else the command's own.
+    Gate {
+        /// The agent's data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// The clearance, as `holdfast clearance ask` gave it.
+        #[arg(long, value_name = "ID")]
+        clearance: String,
+        /// Only this disk is wiped.
+        #[arg(long, value_name = "DISK", conflicts_with = "paths")]
+        disk: Option<String>,
+        /// Only this path is wiped; repeat it.
+        #[arg(long = "path", value_name = "PATH")]
+        paths: Vec<PathBuf>,
+        /// The program and its arguments.
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
     },
     /// Say how the agent stands; works without the coordinator.
     Status {
@@ -96,6 +116,22 @@ fn run(command: Command) -> Result<(), Trouble> {
             let config = Config::load(&place)?;
             app::log(&config.log)?;
             runtime.block_on(app::run(place, config, ready_file.as_deref()))
+        }
+        Command::Gate {
+            data,
+            clearance,
+            disk,
+            paths,
+            command,
+        } => {
+            let pass = gate::Pass {
+                clearance,
+                disk,
+                paths,
+                command,
+            };
+            runtime.block_on(gate::ask(&Place(data), &pass))?;
+            Err(gate::run(&pass.command))
         }
         Command::Status { data, json } => {
             let status = status::read(&Place(data))?;
