@@ -1,27 +1,25 @@
-//! Reads one thing and makes its row: content hashed once, oddities said.
+//! Makes the rows of things: what they look like, what stands in the way of reading them, and
+//! whether they were still what they were once they had been read.
 
-use std::{
-    io::Read as _,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-};
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use custody::{
     digest::Digest,
     manifest::row::{Kind, Row, Status},
 };
 use rustix::{
-    fs::{SeekFrom, Stat, fgetxattr, flistxattr, fstat, readlinkat, seek},
+    fs::{Stat, fgetxattr, flistxattr, fstat, readlinkat},
     io::Errno,
 };
-use sha2::{Digest as _, Sha256};
 
 use super::{
+    content::Content,
     shared::{Shared, stamp},
     trouble::{Trouble, errno_word},
     walk::{Step, kind_of_stat},
 };
 
-/// How much is read at a time: small enough to stay in a core's cache.
+/// How much is read at a time: two of these stay in a core's cache.
 pub const BUFFER: usize = 256 * 1024;
 /// From this size on a file is long: others should not wait behind it.
 pub const LONG: u64 = 1 << 20;
@@ -55,15 +53,8 @@ pub fn row_of(index: u64, path: Vec<u8>, stat: &Stat) -> Row {
     }
 }
 
-/// Makes the row of a step of a walk. `long` is called before content of [`LONG`] bytes or
-/// more is read.
-pub fn read(
-    step: &Step,
-    index: u64,
-    shared: &Shared,
-    buffer: &mut [u8],
-    long: &mut dyn FnMut(),
-) -> Row {
+/// Makes the row of a step of a walk without opening anything: of a file it has no content.
+pub fn look(step: &Step, index: u64) -> Row {
     if let Some(trouble) = step.trouble {
         let mut row = match &step.stat {
             Some(stat) => row_of(index, step.path.clone(), stat),
@@ -80,7 +71,6 @@ pub fn read(
         return row;
     }
     match step.kind {
-        Kind::File => file(step, index, shared, buffer, long),
         Kind::Folder => folder(step, index),
         Kind::Mount => mount(index, step.path.clone()),
         _ => other(step, index),
@@ -133,31 +123,31 @@ fn other(step: &Step, index: u64) -> Row {
     row
 }
 
-fn file(
-    step: &Step,
-    index: u64,
-    shared: &Shared,
-    buffer: &mut [u8],
-    long: &mut dyn FnMut(),
-) -> Row {
+/// A file that is open, and what is to be read of it.
+pub(super) struct Opened {
+    pub(super) row: Row,
+    pub(super) before: Stat,
+    pub(super) content: Content,
+}
+
+/// Opens a file of a walk; gives its row at once where there is nothing to be read.
+pub(super) fn open(step: &Step, index: u64, shared: &Shared) -> Result<Box<Opened>, Box<Row>> {
     let opened = shared.patience.open(&step.place);
     let (fd, before) = match opened.and_then(|fd| fstat(&fd).map(|stat| (fd, stat))) {
         Ok(opened) => opened,
-        Err(Errno::XDEV) => return mount(index, step.path.clone()),
-        Err(errno) => return unreadable(step, index, errno_word(errno)),
+        Err(Errno::XDEV) => return Err(Box::new(mount(index, step.path.clone()))),
+        Err(errno) => return Err(Box::new(unreadable(step, index, errno_word(errno)))),
     };
     let mut row = row_of(index, step.path.clone(), &before);
     if row.kind != Kind::File {
         // It was a file when its folder was listed: someone put another thing in its place.
-        row.status = Status::Unreadable;
-        row.reason = Some("replaced-while-walking".to_owned());
-        return row;
+        return Err(Box::new(failed(row, "replaced-while-walking")));
     }
     row.xattrs = xattrs(fd.as_fd());
     if let Some((digest, holes)) = shared.known(&before) {
         row.sha256 = Some(digest);
         row.holes = holes;
-        return row;
+        return Err(Box::new(row));
     }
     let data = u64::try_from(before.st_blocks)
         .unwrap_or(0)
@@ -165,137 +155,46 @@ fn file(
     let zeros = row.size.saturating_sub(data);
     if !shared.affords(zeros, data) {
         row.holes = zeros;
-        row.status = Status::Unreadable;
-        row.reason = Some("too-many-holes".to_owned());
-        return row;
+        return Err(Box::new(failed(row, "too-many-holes")));
     }
-    if row.size >= LONG {
-        long();
-    }
-    let hashed = if zeros > 0 {
-        hash_sparse(fd, shared, buffer)
-    } else {
-        hash(fd, row.size, shared, buffer).map(|h| (h, 0))
-    };
-    let ((digest, length, fd), holes) = match hashed {
-        Ok(hashed) => hashed,
-        Err(errno) => {
-            row.status = Status::Unreadable;
-            row.reason = Some(errno_word(errno));
-            return row;
-        }
-    };
-    row.sha256 = Some(digest);
-    row.holes = holes;
-    match fstat(&fd) {
-        Ok(after) if stamp(&after) == stamp(&before) && length == row.size => {
-            shared.remember(&before, digest, holes);
-        }
-        Ok(_) => {
-            row.size = length;
-            row.status = Status::Changed;
-            row.reason = Some("changed-while-read".to_owned());
-        }
-        Err(errno) => {
-            row.status = Status::Unreadable;
-            row.reason = Some(errno_word(errno));
+    let content = Content::new(fd, row.size, zeros > 0);
+    Ok(Box::new(Opened {
+        row,
+        before,
+        content,
+    }))
+}
+
+impl Opened {
+    /// Makes the row once everything was read, or reading failed.
+    pub(super) fn close(self, read: Result<Digest, Errno>, shared: &Shared) -> Row {
+        let mut row = self.row;
+        let digest = match read {
+            Ok(digest) => digest,
+            Err(errno) => return failed(row, errno_word(errno)),
+        };
+        let (length, holes) = (self.content.length(), self.content.holes());
+        (row.sha256, row.holes) = (Some(digest), holes);
+        match self.content.stat() {
+            Ok(after) if stamp(&after) == stamp(&self.before) && length == row.size => {
+                shared.remember(&self.before, digest, holes);
+                row
+            }
+            Ok(_) => {
+                row.size = length;
+                row.status = Status::Changed;
+                row.reason = Some("changed-while-read".to_owned());
+                row
+            }
+            Err(errno) => failed(row, errno_word(errno)),
         }
     }
+}
+
+fn failed(mut row: Row, reason: impl Into<String>) -> Row {
+    row.status = Status::Unreadable;
+    row.reason = Some(reason.into());
     row
-}
-
-type Hashed = (Digest, u64, OwnedFd);
-
-fn errno(error: &std::io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
-}
-
-/// Hashes a file of a known size. Whether it grew meanwhile is seen by looking at it again.
-fn hash(fd: OwnedFd, size: u64, shared: &Shared, buffer: &mut [u8]) -> Result<Hashed, Errno> {
-    let mut file = std::fs::File::from(fd);
-    let (mut hasher, mut length) = (Sha256::new(), 0);
-    // Some file systems say 0 for files that have content.
-    while length < size || size == 0 {
-        let left = usize::try_from(size.saturating_sub(length)).unwrap_or(usize::MAX);
-        let want = if size == 0 {
-            buffer.len()
-        } else {
-            left.min(buffer.len())
-        };
-        shared.before_read(want);
-        match file.read(&mut buffer[..want]) {
-            Ok(0) => break,
-            Ok(count) => {
-                hasher.update(&buffer[..count]);
-                length += count as u64;
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(errno(&error)),
-        }
-    }
-    Ok((
-        Digest::from_bytes(hasher.finalize().into()),
-        length,
-        file.into(),
-    ))
-}
-
-/// Hashes a file with holes: the zeros of a hole are hashed without being read.
-fn hash_sparse(fd: OwnedFd, shared: &Shared, buffer: &mut [u8]) -> Result<(Hashed, u64), Errno> {
-    static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
-    let end = u64::try_from(fstat(&fd)?.st_size).unwrap_or(0);
-    let file = std::fs::File::from(fd);
-    let (mut hasher, mut at, mut holes) = (Sha256::new(), 0, 0);
-    while at < end {
-        let data = match seek(&file, SeekFrom::Data(at)) {
-            Ok(data) => data.min(end),
-            Err(Errno::NXIO) => end,
-            Err(errno) => return Err(errno),
-        };
-        holes += data - at;
-        while at < data {
-            let count = (data - at).min(ZEROS.len() as u64);
-            hasher.update(&ZEROS[..usize::try_from(count).unwrap_or(0)]);
-            at += count;
-        }
-        if at == end {
-            break;
-        }
-        let until = seek(&file, SeekFrom::Hole(at))?.min(end);
-        while at < until {
-            let want = usize::try_from(until - at)
-                .unwrap_or(buffer.len())
-                .min(buffer.len());
-            use std::os::unix::fs::FileExt as _;
-            shared.before_read(want);
-            match file.read_at(&mut buffer[..want], at) {
-                Ok(0) => {
-                    return Ok((
-                        (
-                            Digest::from_bytes(hasher.finalize().into()),
-                            at,
-                            file.into(),
-                        ),
-                        holes,
-                    ));
-                }
-                Ok(count) => {
-                    hasher.update(&buffer[..count]);
-                    at += count as u64;
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(errno(&error)),
-            }
-        }
-    }
-    Ok((
-        (
-            Digest::from_bytes(hasher.finalize().into()),
-            at,
-            file.into(),
-        ),
-        holes,
-    ))
 }
 
 /// The extended attributes in the manifest's encoding; `None` where there are none.

@@ -14,14 +14,11 @@ const WINDOW: u64 = 4096;
 /// Runs that may wait for a reader.
 const WAITING: usize = 16;
 
-/// Things to read, whose rows follow each other from `first`.
-pub(super) struct Run<T> {
-    pub(super) first: u64,
-    pub(super) work: Vec<T>,
-}
-
 struct State<T> {
-    runs: VecDeque<Run<T>>,
+    /// Things to read; the rows of a run follow each other.
+    runs: VecDeque<Vec<T>>,
+    /// Readers that have nothing to do.
+    idle: usize,
     sealed: u64,
     closed: bool,
     stopped: bool,
@@ -41,6 +38,7 @@ impl<T> Queue<T> {
         Self {
             state: Mutex::new(State {
                 runs: VecDeque::new(),
+                idle: 0,
                 sealed: 0,
                 closed: false,
                 stopped: false,
@@ -54,10 +52,11 @@ impl<T> Queue<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a run once there is room for it; `false` when everything was stopped.
-    pub(super) fn push(&self, run: Run<T>) -> bool {
+    /// Adds a run, whose first row is this, once there is room for it; `false` when everything
+    /// was stopped.
+    pub(super) fn push(&self, first: u64, run: Vec<T>) -> bool {
         let full = |state: &mut State<T>| {
-            !state.stopped && (state.runs.len() >= WAITING || run.first >= state.sealed + WINDOW)
+            !state.stopped && (state.runs.len() >= WAITING || first >= state.sealed + WINDOW)
         };
         let state = self.lock();
         let mut state = self
@@ -73,20 +72,34 @@ impl<T> Queue<T> {
     }
 
     /// Puts the rest of a run back, before everything else: its rows are wanted first.
-    pub(super) fn give_back(&self, run: Run<T>) {
+    pub(super) fn give_back(&self, run: Vec<T>) {
         self.lock().runs.push_front(run);
         self.ready.notify_one();
     }
 
     /// Takes a run; `None` when there will be none any more.
-    pub(super) fn pop(&self) -> Option<Run<T>> {
-        let state = self.lock();
+    pub(super) fn pop(&self) -> Option<Vec<T>> {
+        let mut state = self.lock();
+        state.idle += 1;
         let empty = |state: &mut State<T>| !state.stopped && !state.closed && state.runs.is_empty();
         let mut state = self
             .ready
             .wait_while(state, empty)
             .unwrap_or_else(PoisonError::into_inner);
+        state.idle -= 1;
         if state.stopped {
+            return None;
+        }
+        let run = state.runs.pop_front();
+        self.room.notify_one();
+        run
+    }
+
+    /// Takes a run if there is one that no idle reader will take: a core that does nothing is
+    /// worse than one that does one thing.
+    pub(super) fn pop_spare(&self) -> Option<Vec<T>> {
+        let mut state = self.lock();
+        if state.stopped || state.runs.len() <= state.idle {
             return None;
         }
         let run = state.runs.pop_front();

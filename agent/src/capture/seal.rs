@@ -4,9 +4,9 @@
 //! the rest only when the window between walk and seal is full.
 
 use std::{
-    collections::BTreeMap,
+    collections::VecDeque,
     fs::File,
-    io::BufWriter,
+    io::{self, BufWriter, Read as _},
     os::fd::BorrowedFd,
     path::{Path, PathBuf},
     sync::{
@@ -20,19 +20,22 @@ use custody::{
     id::SnapshotId,
     manifest::{
         file::{ManifestError, Writer},
-        leaf::{self, SnapshotKey},
+        leaf::SnapshotKey,
         row::{Row, Status},
     },
 };
 
+use sha256x2::{Engine, Hasher};
+
 use super::{
     hash,
     origins::OriginsReader,
-    queue::{Queue, Run},
+    queue::Queue,
+    reader::{Hashed, Reader, Work},
     shared::Shared,
-    walk::{Step, Walk},
+    walk::Walk,
 };
-use crate::durable;
+use crate::{durable, enforce::objects::StoreTrouble};
 
 /// Steps handed to a reader at a time.
 const RUN: usize = 64;
@@ -97,17 +100,12 @@ pub enum CaptureError {
     /// The manifest could not be built.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// An object store refused, or could not be asked.
+    #[error(transparent)]
+    Store(#[from] StoreTrouble),
     /// It was stopped.
     #[error("the capture was stopped")]
     Stopped,
-}
-
-/// One thing to read, with its place in the manifest.
-enum Work {
-    Read(u64, Box<Step>),
-    /// From a vault: the original's row, and the copy if there is one.
-    Copy(Box<Row>, Option<Box<Step>>),
-    Known(Box<Row>),
 }
 
 /// Captures a tree into a manifest.
@@ -128,7 +126,10 @@ pub fn capture_with(
         .as_deref()
         .map(OriginsReader::open)
         .transpose()?;
-    let file = durable::create_aside(what.out, 0o600)?;
+    let file = Hashing {
+        file: durable::create_aside(what.out, 0o600)?,
+        hasher: Hasher::new(Engine::find()),
+    };
     let about = [
         ("holdfast.snapshot", what.snapshot.to_string()),
         (
@@ -141,22 +142,13 @@ pub fn capture_with(
 
     let queue = Queue::new();
     let (bytes, unreadable) = std::thread::scope(|scope| {
-        let (to_sealer, done) = mpsc::channel::<(u64, Vec<(Row, Digest)>)>();
+        let (to_sealer, done) = mpsc::channel();
         let queue = &queue;
         for _ in 0..what.threads.max(1) {
-            let to_sealer = to_sealer.clone();
+            let reader = Reader::new(queue, shared, what.key, progress, to_sealer.clone());
             std::thread::Builder::new()
                 .name("reader".to_owned())
-                .spawn_scoped(scope, move || {
-                    let mut buffer = vec![0; hash::BUFFER];
-                    while let Some(run) = queue.pop() {
-                        let first = run.first;
-                        let rows = read_run(run, what.key, queue, shared, &mut buffer, progress);
-                        if to_sealer.send((first, rows)).is_err() {
-                            break;
-                        }
-                    }
-                })?;
+                .spawn_scoped(scope, move || reader.read())?;
         }
         drop(to_sealer);
         std::thread::Builder::new()
@@ -172,7 +164,7 @@ pub fn capture_with(
                     let work: Vec<Work> = feed.by_ref().take(RUN).collect();
                     if work.is_empty()
                         || progress.stop.load(Ordering::Relaxed)
-                        || !queue.push(Run { first, work })
+                        || !queue.push(first, work)
                     {
                         break;
                     }
@@ -187,98 +179,50 @@ pub fn capture_with(
         return Err(CaptureError::Stopped);
     }
     let (out, rows, root) = writer.finish()?;
-    let file = out
-        .into_inner()
-        .map_err(std::io::IntoInnerError::into_error)?;
+    let Hashing { file, hasher } = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     durable::publish(&file, what.out)?;
-    let (manifest, manifest_bytes) = digest_of(what.out)?;
+    let manifest_bytes = hasher.length();
     Ok(Sealed {
         root,
         rows,
         bytes,
         unreadable,
-        manifest,
+        manifest: Digest::from_bytes(hasher.finish()),
         manifest_bytes,
     })
-}
-
-/// Reads a run and makes its rows. Before a long file, what follows it is given back.
-fn read_run(
-    run: Run<Work>,
-    key: &SnapshotKey,
-    queue: &Queue<Work>,
-    shared: &Shared,
-    buffer: &mut [u8],
-    progress: &Progress,
-) -> Vec<(Row, Digest)> {
-    let mut rows = Vec::with_capacity(run.work.len());
-    let mut rest = run.work.into_iter();
-    while let Some(work) = rest.next() {
-        let next = run.first + rows.len() as u64 + 1;
-        let mut long = || {
-            if rest.len() > 0 {
-                queue.give_back(Run {
-                    first: next,
-                    work: rest.by_ref().collect(),
-                });
-            }
-        };
-        let row = make(work, shared, buffer, &mut long);
-        let bytes = row.sha256.map_or(0, |_| row.size);
-        progress.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let leaf = leaf::leaf_hash(&row, &key.salt_row(row.index));
-        rows.push((row, leaf));
-    }
-    rows
 }
 
 /// Takes rows in any order and writes them in theirs.
 fn seal<W: std::io::Write + Send>(
     writer: &mut Writer<W>,
-    done: mpsc::Receiver<(u64, Vec<(Row, Digest)>)>,
+    done: mpsc::Receiver<Vec<Hashed>>,
     queue: &Queue<Work>,
     progress: &Progress,
 ) -> Result<(u64, u64), CaptureError> {
-    let (mut next, mut waiting) = (0, BTreeMap::new());
+    // The rows from the next one on that are there already; no more than the queue's window.
+    let (mut next, mut waiting) = (0, VecDeque::<Option<Hashed>>::new());
     let (mut bytes, mut unreadable) = (0, 0);
-    for (first, rows) in done {
-        waiting.insert(first, rows);
-        while let Some(rows) = waiting.remove(&next) {
-            let count = rows.len() as u64;
-            next += count;
-            for (row, leaf) in rows {
-                bytes += row.sha256.map_or(0, |_| row.size);
-                unreadable += u64::from(row.status == Status::Unreadable);
-                writer.push(row, leaf)?;
+    for rows in done {
+        for hashed in rows {
+            let place = usize::try_from(hashed.0.index - next).unwrap_or(usize::MAX);
+            if place >= waiting.len() {
+                waiting.resize_with(place + 1, || None);
             }
-            progress.rows.fetch_add(count, Ordering::Relaxed);
-            queue.sealed(count);
+            waiting[place] = Some(hashed);
+        }
+        let ready = waiting.iter().take_while(|row| row.is_some()).count();
+        for (row, leaf) in waiting.drain(..ready).flatten() {
+            bytes += row.sha256.map_or(0, |_| row.size);
+            unreadable += u64::from(row.status == Status::Unreadable);
+            writer.push(row, leaf)?;
+        }
+        next += ready as u64;
+        progress.rows.fetch_add(ready as u64, Ordering::Relaxed);
+        if ready > 0 {
+            queue.sealed(ready as u64);
         }
     }
     Ok((bytes, unreadable))
-}
-
-fn make(work: Work, shared: &Shared, buffer: &mut [u8], long: &mut dyn FnMut()) -> Row {
-    match work {
-        Work::Known(row) => *row,
-        Work::Read(index, step) => hash::read(&step, index, shared, buffer, long),
-        Work::Copy(origin, None) => {
-            let mut row = *origin;
-            row.status = Status::Unreadable;
-            row.reason = Some("missing-from-vault".to_owned());
-            row
-        }
-        Work::Copy(origin, Some(step)) => {
-            let copy = hash::read(&step, origin.index, shared, buffer, long);
-            let mut row = *origin;
-            // Content, and trouble with it, are the copy's; the rest is the original's.
-            (row.sha256, row.holes) = (copy.sha256, row.holes.max(copy.holes));
-            if copy.status != Status::Read {
-                (row.status, row.reason) = (copy.status, copy.reason);
-            }
-            row
-        }
-    }
 }
 
 /// What there is to read, in order: the walk itself, or the origins beside the walk.
@@ -322,19 +266,35 @@ impl Iterator for Feed {
     }
 }
 
-/// SHA-256 and length of a file.
-pub fn digest_of(path: &Path) -> std::io::Result<(Digest, u64)> {
-    use std::io::Read as _;
+/// A file that is written, and what was written hashed.
+struct Hashing {
+    file: File,
+    hasher: Hasher,
+}
 
-    use sha2::{Digest as _, Sha256};
-    let (mut file, mut hasher, mut length) = (File::open(path)?, Sha256::new(), 0);
+impl io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// SHA-256 and length of a file.
+pub fn digest_of(path: &Path) -> io::Result<(Digest, u64)> {
+    let (mut file, mut hasher) = (File::open(path)?, Hasher::new(Engine::find()));
     let mut buffer = vec![0; hash::BUFFER];
     loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            return Ok((Digest::from_bytes(hasher.finalize().into()), length));
+        match file.read(&mut buffer)? {
+            0 => {
+                let length = hasher.length();
+                return Ok((Digest::from_bytes(hasher.finish()), length));
+            }
+            count => hasher.update(&buffer[..count]),
         }
-        hasher.update(&buffer[..count]);
-        length += count as u64;
     }
 }

@@ -123,7 +123,7 @@ pub fn fill(
             }
             row
         } else {
-            keep_other(&step, index, &mut cursor, &shared, &mut filled)?
+            keep_other(&step, index, &mut cursor, &mut filled)?
         };
         filled.unreadable += u64::from(row.status == Status::Unreadable);
         filled.changed += u64::from(row.status == Status::Changed);
@@ -137,12 +137,10 @@ fn keep_other(
     step: &Step,
     index: u64,
     cursor: &mut Cursor,
-    shared: &Shared,
     filled: &mut Filled,
 ) -> Result<Row, HoldTrouble> {
     let writing = while_doing("the vault cannot be written");
-    // Without content: for these kinds nothing is opened and the buffer is not used.
-    let row = hash::read(step, index, shared, &mut [], &mut || {});
+    let row = hash::look(step, index);
     let kept = row.status == Status::Read;
     match (step.kind, &row.target) {
         (Kind::Folder, _) if kept => {
