@@ -41,8 +41,11 @@ fn the_vault_keeps_what_was_and_the_living_files_go_on() {
     }
     for (kind, size) in KINDS {
         let mounted = Mounted::new(kind, size);
+        // No subvolume of its own: on btrfs too it is a vault that keeps it.
+        let root = mounted.path().join("root");
+        fs::create_dir(&root).unwrap();
         let state = tempfile::tempdir().unwrap();
-        let data = plant(mounted.path());
+        let data = plant(&root);
         fs::write(data.join(odd_name()), "odd").unwrap();
         tool("mkfifo", &[data.join("pipe").to_str().unwrap()]);
         let mut sparse = File::create(data.join("sparse")).unwrap();
@@ -68,7 +71,7 @@ fn the_vault_keeps_what_was_and_the_living_files_go_on() {
         let before: Vec<_> = names.iter().map(|name| times(&data.join(name))).collect();
         let inode = fs::metadata(data.join("a")).unwrap().ino();
 
-        let keeper = keeper(state.path(), mounted.path());
+        let keeper = keeper(state.path(), &root);
         let raised = keeper.raise(target(1), &data, Preserve, &on()).unwrap();
         let mechanism = if kind == "ext4" {
             "sealed-copy"
@@ -110,14 +113,14 @@ fn the_vault_keeps_what_was_and_the_living_files_go_on() {
         assert_eq!(keeper.check(target(1), &on()).unwrap(), []);
 
         // The vault is sealed, its own name too.
-        let vault = mounted.path().join(".holdfast-vault");
+        let vault = root.join(".holdfast-vault");
         let tree = vault.join(target(1).to_string()).join("tree");
         assert!(is_flagged(&tree.join("a")) && is_flagged(&tree) && is_flagged(&vault));
         for change in [
             fs::write(tree.join("a"), "x"),
             fs::remove_file(tree.join("a")),
             fs::rename(&tree, vault.join("moved")),
-            fs::rename(&vault, mounted.path().join("moved")),
+            fs::rename(&vault, root.join("moved")),
             fs::write(tree.join("sub/new"), "x"),
         ] {
             assert_eq!(change.unwrap_err().raw_os_error(), Some(1), "{kind}");
@@ -393,7 +396,10 @@ fn without_the_privilege_a_freeze_is_a_copy_that_says_so() {
     for (kind, size) in KINDS {
         let mounted = Mounted::new(kind, size);
         let state = tempfile::tempdir().unwrap();
-        let data = plant(mounted.path());
+        // No subvolume of its own: a snapshot would need no privilege but root's.
+        let root = mounted.path().join("root");
+        fs::create_dir(&root).unwrap();
+        let data = plant(&root);
         std::thread::scope(|scope| {
             let unprivileged = scope.spawn(|| {
                 let mut sets = capabilities(None).unwrap();
@@ -405,7 +411,7 @@ fn without_the_privilege_a_freeze_is_a_copy_that_says_so() {
                     set.remove(CapabilitySet::LINUX_IMMUTABLE);
                 }
                 set_capabilities(None, sets).unwrap();
-                let keeper = keeper(state.path(), mounted.path());
+                let keeper = keeper(state.path(), &root);
                 let raised = keeper.raise(target(1), &data, Freeze, &on()).unwrap();
                 assert_eq!(raised.mechanism.word(), "plain-copy", "{kind}");
                 for what in ["the original can be changed", "root can change the copy"] {

@@ -12,7 +12,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{choose::Facts, copy, flag, site::Site, trouble::HoldTrouble};
+use super::{btrfs::subvolumes, choose::Facts, copy, flag, site::Site, trouble::HoldTrouble};
 
 /// What is known of a target's place.
 pub fn of(site: &Site) -> Result<Facts, HoldTrouble> {
@@ -24,7 +24,7 @@ pub fn of(site: &Site) -> Result<Facts, HoldTrouble> {
         flag: carries_flag(&site.root),
         seal: carries_flag(&vault),
         reflink: beside && clones(&vault),
-        subvolume: false,
+        subvolume: beside && matches!(subvolumes::top(site), Ok(Some(_))),
         dataset: false,
         free: copy::free(&vault).ok().flatten(),
     })

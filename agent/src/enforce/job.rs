@@ -40,6 +40,8 @@ pub struct Job<'a> {
     pub door: &'a Door,
     /// The agent's own folders.
     pub own: &'a [(u64, u64)],
+    /// Where those are.
+    pub own_paths: &'a [PathBuf],
     /// Which.
     pub target: TargetId,
     /// Its path.
@@ -164,5 +166,10 @@ pub fn exclude(roots: &[Root], own: &[(u64, u64)]) -> Vec<(u64, u64)> {
 
 /// The path of a record.
 pub fn path_of(record: &Record) -> PathBuf {
-    OsString::from_vec(record.path.clone()).into()
+    bytes_path(&record.path)
+}
+
+/// A path from its bytes.
+pub fn bytes_path(bytes: &[u8]) -> PathBuf {
+    OsString::from_vec(bytes.to_vec()).into()
 }

@@ -4,6 +4,7 @@
 use custody::house::mechanism::Mechanism as Which;
 
 use super::{
+    btrfs::BtrfsSnapshot,
     found::Found,
     immutable::InPlace,
     job::Job,
@@ -36,7 +37,8 @@ pub fn of(mechanism: Which) -> Result<&'static dyn Mechanism, HoldTrouble> {
     match mechanism {
         Which::ImmutableFlag => Ok(&InPlace),
         Which::ReflinkVault | Which::SealedCopy | Which::PlainCopy => Ok(&Vault),
-        Which::BtrfsSnapshot | Which::ZfsSnapshot | Which::ObjectLock => {
+        Which::BtrfsSnapshot => Ok(&BtrfsSnapshot),
+        Which::ZfsSnapshot | Which::ObjectLock => {
             Err(HoldTrouble::NotSupported(
                 "this agent cannot hold by that mechanism. Ask for another, or update the agent",
             ))

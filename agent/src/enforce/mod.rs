@@ -6,6 +6,7 @@
 //! needed to undo it, or to go on after a crash, is on disk.
 
 pub mod attempt;
+pub mod btrfs;
 pub mod choose;
 pub mod copy;
 pub mod door;
@@ -19,6 +20,7 @@ pub mod job;
 pub mod keeper;
 pub mod lease;
 pub mod mechanism;
+pub mod mounts;
 pub mod moved;
 pub mod objects;
 pub mod own;

@@ -14,6 +14,7 @@ use custody::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    btrfs::Frozen,
     inodes::Inode,
     trouble::{HoldTrouble, own},
 };
@@ -28,9 +29,11 @@ pub enum Phase {
     /// Flag: what others had flagged is on disk, and ours may stand anywhere. After a crash: every
     /// flag that is not on that list is ours; the rest are set.
     Raising,
-    /// Vault: the copy is being made. After a crash: it is thrown away and begun again.
+    /// Vault: the copy is being made. After a crash: it is thrown away and begun again; so is a
+    /// snapshot that is not whole.
     Filling,
-    /// Vault: the copy and its origins are whole and on disk. After a crash: sealing goes on.
+    /// Vault: the copy and its origins, or the snapshot, are whole and on disk. After a crash:
+    /// sealing goes on.
     Sealing,
     /// All stands and is on disk. After a crash: the same.
     Raised,
@@ -127,6 +130,9 @@ pub struct Record {
     /// SHA-256 of the origins, for a vault.
     #[serde(default)]
     pub origins: Option<Digest>,
+    /// The snapshots, for one of btrfs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<Frozen>,
     /// What was reported.
     #[serde(default)]
     pub raised: Option<Raised>,
@@ -158,6 +164,7 @@ impl Record {
             unprotected: 0,
             since_ns: 0,
             origins: None,
+            frozen: None,
             raised: None,
             lowered: None,
         }

@@ -37,6 +37,10 @@ pub struct Survey {
     pub mounts: u64,
     /// Regular files.
     pub files: u64,
+    /// Folders.
+    pub folders: u64,
+    /// Bytes that all files are long.
+    pub size: u64,
     /// Bytes that the content of all files takes on disk.
     pub bytes: u64,
 }
@@ -50,7 +54,8 @@ pub fn survey(
 ) -> Result<Survey, HoldTrouble> {
     let theirs = Mutex::new(Inodes::default());
     let linked = Mutex::new(HashMap::<Inode, (u32, u32)>::new());
-    let [symlinks, special, mounts, files, bytes] = [const { AtomicU64::new(0) }; 5];
+    let [symlinks, special, mounts] = [const { AtomicU64::new(0) }; 3];
+    let [files, folders, size, bytes] = [const { AtomicU64::new(0) }; 4];
     sweep(walk, threads, As::Ourselves, |step| {
         progress.step()?;
         match step.kind {
@@ -77,7 +82,10 @@ pub fn survey(
             let mut theirs = theirs.lock().unwrap_or_else(PoisonError::into_inner);
             theirs.0.insert(inode);
         }
-        if step.kind == Kind::File {
+        if step.kind == Kind::Folder {
+            folders.fetch_add(1, Ordering::Relaxed);
+        } else {
+            size.fetch_add(stat.stx_size, Ordering::Relaxed);
             files.fetch_add(1, Ordering::Relaxed);
             bytes.fetch_add(stat.stx_blocks.saturating_mul(512), Ordering::Relaxed);
             if stat.stx_nlink > 1 {
@@ -97,6 +105,8 @@ pub fn survey(
         special: special.into_inner(),
         mounts: mounts.into_inner(),
         files: files.into_inner(),
+        folders: folders.into_inner(),
+        size: size.into_inner(),
         bytes: bytes.into_inner(),
     })
 }

@@ -40,6 +40,9 @@ impl Keeper {
     /// Says what raising a hold would do: nothing is changed, and the target is not walked.
     pub fn plan(&self, path: &Path, holding: Holding) -> Result<Plan, HoldTrouble> {
         let progress = Progress::default();
+        if self.objects.find(path).is_some() {
+            return self.plan_objects(path, false, &progress);
+        }
         let job = self.job(TargetId::from_random([0; 16]), path, &progress)?;
         job.site.target()?;
         let facts = facts::of(&job.site)?;
@@ -57,6 +60,9 @@ impl Keeper {
         holding: Holding,
         progress: &Progress,
     ) -> Result<Plan, HoldTrouble> {
+        if self.objects.find(path).is_some() {
+            return self.plan_objects(path, true, progress);
+        }
         let plan = self.plan(path, holding)?;
         let job = self.job(TargetId::from_random([0; 16]), path, progress)?;
         let found = survey::survey(job.walk(None)?, job.threads, progress, |_, _| true)?;

@@ -2,6 +2,7 @@
 
 mod look;
 mod raise;
+mod stores;
 
 use std::{
     collections::BTreeMap,
@@ -13,11 +14,13 @@ use std::{
 use custody::{house::mechanism::Mechanism, id::TargetId};
 
 use super::{
+    btrfs,
     door::Door,
     found::Found,
     immutable,
     job::{Job, exclude, path_of},
     mechanism,
+    objects::Objects,
     record::{Lowered, Phase, Proof, Record, Store},
     site::{Root, Site},
     sweep::Progress,
@@ -50,11 +53,15 @@ pub struct Keeper {
     threads: usize,
     /// The agent's own folders, which are never held, by device and inode.
     own: Vec<(u64, u64)>,
+    /// Where those are.
+    own_paths: Vec<PathBuf>,
     records: Mutex<BTreeMap<TargetId, Record>>,
     /// Held while flags are set or taken off: overlapping targets count on each other. Copies wait
     /// for nothing and keep nothing waiting.
     turn: Mutex<()>,
     door: Door,
+    /// What is held elsewhere than on this host's disks.
+    objects: Objects,
 }
 
 /// A path without links, also of a folder that is still to be made.
@@ -102,9 +109,11 @@ impl Keeper {
             roots: found,
             threads: std::thread::available_parallelism().map_or(2, usize::from),
             own: Vec::new(),
+            own_paths: Vec::new(),
             records: Mutex::new(records),
             turn: Mutex::new(()),
             door: Door::default(),
+            objects: Objects::default(),
         };
         keeper.leave_out(state);
         Ok(keeper)
@@ -115,6 +124,7 @@ impl Keeper {
     pub fn leave_out(&mut self, folder: &Path) {
         if let Ok(stat) = rustix::fs::stat(folder) {
             self.own.push((stat.st_dev, stat.st_ino));
+            self.own_paths.push(without_links(folder.to_owned()));
         }
     }
 
@@ -150,6 +160,7 @@ impl Keeper {
             roots: &self.roots,
             door: &self.door,
             own: &self.own,
+            own_paths: &self.own_paths,
             site: Site::find(&self.roots, path)?,
             target,
             path: path.components().collect(),
@@ -182,6 +193,9 @@ impl Keeper {
         if record.phase != Phase::Raised {
             return Err(HoldTrouble::UnknownTarget);
         }
+        if record.mechanism == Mechanism::ObjectLock {
+            return self.prove_objects(&record, progress);
+        }
         let job = self.job(target, &path_of(&record), progress)?;
         mechanism::of(record.mechanism)?.prove(&job, &record)
     }
@@ -191,6 +205,9 @@ impl Keeper {
         let record = self.record(target)?;
         if record.phase != Phase::Raised {
             return Err(HoldTrouble::UnknownTarget);
+        }
+        if record.mechanism == Mechanism::ObjectLock {
+            return self.check_objects(&record, progress);
         }
         let job = self.job(target, &path_of(&record), progress)?;
         mechanism::of(record.mechanism)?.check(&job, &record)
@@ -202,6 +219,9 @@ impl Keeper {
         let Ok(known) = self.record(target) else {
             return Ok(Lowered::default());
         };
+        if known.mechanism == Mechanism::ObjectLock {
+            return self.lower_objects(target, progress);
+        }
         let turn = self.turn(known.mechanism);
         let mut record = self.record(target)?;
         if record.phase == Phase::Lowered {
@@ -260,11 +280,22 @@ impl Keeper {
                 origins: None,
             });
         }
-        let relative = vault::relative(&record);
+        let vault = site.vault()?.ok_or(HoldTrouble::NotFound)?;
+        if record.mechanism == Mechanism::BtrfsSnapshot {
+            let progress = Progress::default();
+            let job = self.job(target, &path_of(&record), &progress)?;
+            return Ok(Source {
+                relative: btrfs::relative(&record),
+                exclude: btrfs::exclude(&job, &vault, &record),
+                root: vault,
+                root_path: site.vault_path,
+                origins: None,
+            });
+        }
         Ok(Source {
-            root: site.vault()?.ok_or(HoldTrouble::NotFound)?,
+            relative: vault::relative(&record),
+            root: vault,
             root_path: site.vault_path,
-            relative,
             exclude: Vec::new(),
             origins: Some(self.store.file(target, "origins")),
         })

@@ -42,6 +42,9 @@ impl Keeper {
         at_least: Option<Mechanism>,
         progress: &Progress,
     ) -> Result<Raised, HoldTrouble> {
+        if self.objects.find(path).is_some() {
+            return self.raise_objects(target, path, holding, at_least, progress);
+        }
         let standing = self.standing(target);
         let begun = standing.filter(|record| record.phase != Phase::Planned);
         let mechanisms = match begun {
@@ -118,7 +121,7 @@ impl Keeper {
     }
 
     /// The record of a target that is not lowered.
-    fn standing(&self, target: TargetId) -> Option<Record> {
+    pub(super) fn standing(&self, target: TargetId) -> Option<Record> {
         let known = self.record(target).ok();
         known.filter(|record| record.phase != Phase::Lowered)
     }
