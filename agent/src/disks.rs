@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeSet,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs, io,
     os::unix::ffi::{OsStrExt, OsStringExt as _},
     path::{Path, PathBuf},
@@ -99,9 +99,21 @@ pub fn below(path: &Path) -> io::Result<BTreeSet<String>> {
 
 /// Where sysfs speaks of a device that `/dev` names.
 fn device_of(source: &Path) -> io::Result<PathBuf> {
-    let device = fs::canonicalize(source)?;
+    // A service may have a /dev of its own with no disks in it: then the name itself counts.
+    let device = fs::canonicalize(source).unwrap_or_else(|_| source.to_owned());
     let name = device.file_name().ok_or(io::ErrorKind::NotFound)?;
-    fs::canonicalize(Path::new("/sys/class/block").join(name))
+    let class = Path::new("/sys/class/block");
+    fs::canonicalize(class.join(name)).or_else(|error| mapped(class, name).ok_or(error))
+}
+
+/// A mapping (`/dev/mapper/NAME`), which sysfs knows by its number.
+fn mapped(class: &Path, name: &OsStr) -> Option<PathBuf> {
+    let devices = fs::read_dir(class).ok()?.flatten();
+    let mut paths = devices.map(|device| device.path());
+    let found = paths.find(|path| {
+        fs::read(path.join("dm/name")).is_ok_and(|known| known.trim_ascii_end() == name.as_bytes())
+    })?;
+    fs::canonicalize(found).ok()
 }
 
 /// Notes a device and all that it lies on.
