@@ -72,6 +72,16 @@ fn what_is_written_is_read_and_gives_the_root() {
             Err(ManifestError::Root { .. })
         ));
         assert_eq!(open().about("holdfast.snapshot").as_deref(), Some("snp-1"));
+        for from in [0, 1, 999, 32_767, 32_768, 40_000, 69_999, 70_000] {
+            let mut on = open();
+            on.skip_to(from).unwrap();
+            let next = on.next().map(|stored| stored.unwrap().index);
+            assert_eq!(next, (from < rows).then_some(from));
+            // Never back.
+            on.skip_to(0).unwrap();
+            let next = on.next().map(|stored| stored.unwrap().index);
+            assert_eq!(next, (from + 1 < rows).then_some(from + 1));
+        }
     }
 }
 

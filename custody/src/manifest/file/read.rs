@@ -85,6 +85,34 @@ impl Reader {
         notes.iter().find(|note| note.key == key)?.value.clone()
     }
 
+    /// Passes over whole row groups before a row, unread, and then over the rows left before it.
+    /// For whoever goes on in a long manifest; it leaves out nothing that was read already.
+    pub fn skip_to(&mut self, row: u64) -> Result<(), ManifestError> {
+        let metadata = self.file.metadata();
+        let mut first = 0_u64;
+        for (number, group) in metadata.row_groups().iter().enumerate() {
+            let end = first + u64::try_from(group.num_rows()).unwrap_or(0);
+            if end > row {
+                break;
+            }
+            if self.group <= number && self.rows.as_slice().is_empty() {
+                self.group = number + 1;
+            }
+            first = end;
+        }
+        loop {
+            match self.rows.as_slice().first() {
+                Some(stored) if stored.index >= row => return Ok(()),
+                Some(_) => drop(self.rows.next()),
+                None => {
+                    if !self.next_group()? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
     fn next_group(&mut self) -> Result<bool, ManifestError> {
         if self.group == self.file.num_row_groups() {
             return Ok(false);
