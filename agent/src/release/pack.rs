@@ -284,7 +284,7 @@ fn write_files<W: io::Write>(
                 return Ok(archive.row(&name, &row, shape, io::empty())?);
             };
             let mut seen = |bytes| going_on(progress, bytes);
-            let file = match base.file(&row.path) {
+            let file = match base.content(&row) {
                 Ok(file) => file,
                 Err(errno) => {
                     differs = is_swapped(errno).then_some(leaf);

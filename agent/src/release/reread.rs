@@ -1,5 +1,6 @@
-//! Reading held bytes again, by descriptors alone, with the walk's rules: nothing is followed,
-//! nothing outside the target is reached, and only a regular file is read.
+//! Reading held bytes again. On a disk by descriptors alone, with the walk's rules: nothing is
+//! followed, nothing outside the target is reached, and only a regular file is read. In a store
+//! by the version that the row names, if it is one of the target's.
 
 use std::{
     fs::File,
@@ -20,13 +21,28 @@ use rustix::{
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    capture::place::{Patience, Place, open_below, split},
-    enforce::Source,
+    capture::{
+        objects::{StoreSource, version_of},
+        place::{Patience, Place, open_below, split},
+    },
+    enforce::{
+        Source,
+        objects::{StoreTrouble, name::Name, reader::StoreReader},
+    },
 };
 
 /// A target that is read again.
 #[derive(Debug)]
-pub struct Base {
+pub enum Base {
+    /// On a disk.
+    Tree(Tree),
+    /// In an object store.
+    Store(StoreReader, Name),
+}
+
+/// A target on a disk that is read again.
+#[derive(Debug)]
+pub struct Tree {
     /// The target's folder, or the folder in which the one file of the target lies.
     folder: Arc<OwnedFd>,
     /// The name of that one file, where the target is a file.
@@ -43,6 +59,37 @@ impl Base {
 
     /// Opens a target below an open folder.
     pub fn below(root: &OwnedFd, relative: &Path) -> Result<Self, Errno> {
+        Tree::below(root, relative).map(Self::Tree)
+    }
+
+    /// A target in a store.
+    pub fn store(source: StoreSource) -> Result<Self, StoreTrouble> {
+        Ok(Self::Store(StoreReader::new(source.client)?, source.name))
+    }
+
+    /// Opens the content of a row for reading.
+    pub fn content(&self, row: &Row) -> Result<Box<dyn Read>, Errno> {
+        let (store, name) = match self {
+            Self::Tree(tree) => return Ok(Box::new(tree.file(&row.path)?)),
+            Self::Store(store, name) => (store, name),
+        };
+        let (key, id, etag) = version_of(row).ok_or(Errno::INVAL)?;
+        if !name.has(&key) {
+            return Err(Errno::INVAL);
+        }
+        let file = store.open(key, id, etag).map_err(|trouble| match trouble {
+            StoreTrouble::Gone => Errno::NOENT,
+            StoreTrouble::Nonsense { .. } => Errno::INVAL,
+            StoreTrouble::Denied { .. } => Errno::ACCESS,
+            _ => Errno::IO,
+        })?;
+        Ok(Box::new(file))
+    }
+}
+
+impl Tree {
+    /// Opens a target below an open folder.
+    fn below(root: &OwnedFd, relative: &Path) -> Result<Self, Errno> {
         let parts = relative.as_os_str().as_bytes();
         let target = open_below(root.as_fd(), parts, OFlags::PATH)?;
         let stat = fstat(&target)?;
@@ -62,7 +109,7 @@ impl Base {
     }
 
     /// Opens the file of a row for reading. Whatever is not a regular file is refused.
-    pub fn file(&self, path: &[u8]) -> Result<File, Errno> {
+    fn file(&self, path: &[u8]) -> Result<File, Errno> {
         if self.single.as_deref().is_some_and(|single| single != path) {
             return Err(Errno::NOENT);
         }
@@ -83,7 +130,7 @@ impl Base {
 
 /// Reads as many bytes as a row says and hashes them on the way.
 pub struct Rehash<'a> {
-    file: File,
+    file: Box<dyn Read + 'a>,
     left: u64,
     hasher: Sha256,
     seen: &'a mut dyn FnMut(u64) -> io::Result<()>,
@@ -91,9 +138,13 @@ pub struct Rehash<'a> {
 
 impl<'a> Rehash<'a> {
     /// Begins to read a file; `seen` is told of every step, and may stop it.
-    pub fn new(file: File, length: u64, seen: &'a mut dyn FnMut(u64) -> io::Result<()>) -> Self {
+    pub fn new(
+        file: impl Read + 'a,
+        length: u64,
+        seen: &'a mut dyn FnMut(u64) -> io::Result<()>,
+    ) -> Self {
         Self {
-            file,
+            file: Box::new(file),
             left: length,
             hasher: Sha256::new(),
             seen,
@@ -128,7 +179,7 @@ pub fn is_same(
     buffer: &mut [u8],
     seen: &mut dyn FnMut(u64) -> io::Result<()>,
 ) -> io::Result<bool> {
-    let file = match base.file(&row.path) {
+    let file = match base.content(row) {
         Ok(file) => file,
         Err(errno) if is_swapped(errno) => return Ok(false),
         Err(errno) => return Err(errno.into()),

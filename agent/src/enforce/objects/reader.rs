@@ -115,14 +115,14 @@ impl std::fmt::Debug for StoreReader {
 
 impl StoreReader {
     /// A reader of a store.
-    pub fn new(client: Client) -> Result<Self, StoreTrouble> {
+    pub fn new(client: Arc<Client>) -> Result<Self, StoreTrouble> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(own("the network cannot be used"))?;
         Ok(Self {
             runtime: Arc::new(runtime),
-            client: Arc::new(client),
+            client,
         })
     }
 
