@@ -37,7 +37,7 @@ impl Policies {
     pub fn of(&self, act: &Act) -> Result<&Policy, Refusal> {
         let policy = self
             .0
-            .get(act.word())
+            .get(act.policy())
             .filter(|p| p.approvals >= 2 && !p.roles.is_empty());
         policy.ok_or_else(|| {
             forbidden(
@@ -87,6 +87,9 @@ pub struct Request {
     pub status: Status,
     /// The approvals so far.
     pub votes: BTreeMap<PersonId, Vote>,
+    /// Who rejected it: who asked, when it was taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected_by: Option<PersonId>,
     /// Index of its entry.
     pub entry: u64,
 }
@@ -167,6 +170,25 @@ impl Request {
         person.entry < self.entry
     }
 
+    /// Checks a rejection by `person`: of who may vote, or of who asked and takes it back.
+    pub fn check_reject(&self, person: &Person, entry: &Digest) -> Result<(), Refusal> {
+        if *entry != self.leaf {
+            return Err(conflict(
+                "approval.other-request",
+                "The rejection was signed for something else",
+                "Read the request again",
+            ));
+        }
+        if person.id != self.by && !person.has_any(&[Role::Approver, Role::Legal]) {
+            return Err(forbidden(
+                "approval.not-yours",
+                "Somebody else asked for this, and your role does not reject",
+                "Ask who asked for it, an approver or legal counsel",
+            ));
+        }
+        self.check_open()
+    }
+
     /// Refuses when the request is over.
     pub fn check_open(&self) -> Result<(), Refusal> {
         match self.status {
@@ -201,7 +223,8 @@ impl Request {
         u32::try_from(self.votes.iter().filter(counts).count()).unwrap_or(u32::MAX)
     }
 
-    /// When the notice period is over.
+    /// When the notice period is over. Until it is carried out, which is never before, a request
+    /// can be taken back; afterwards it is final.
     pub fn earliest(&self, policy: &Policy) -> Time {
         self.received + Span::hours(i64::from(policy.notice_hours))
     }

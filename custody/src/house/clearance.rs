@@ -107,12 +107,17 @@ impl House {
             (Some(places), Some(path)) => places.iter().any(|p| scope::overlap(p, &path)),
             _ => true,
         };
+        // What its agent says it has freed is in nobody's way any more.
+        let free = |target: &HeldTarget| {
+            let mut places = places.iter().flatten().peekable();
+            places.peek().is_some() && places.all(|place| target.has_left(openings, place))
+        };
         let stands = |target: &&HeldTarget| {
             target.wish.agent == asked.agent && target.state != hold::State::Lifted
         };
         let targets = self.targets.values().filter(stands);
         let mut holds: Vec<_> = targets
-            .filter(|target| touches(openings.open(&target.wish.path)))
+            .filter(|target| touches(openings.open(&target.wish.path)) && !free(target))
             .map(|target| target.hold)
             .collect();
         holds.sort_unstable();

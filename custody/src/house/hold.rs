@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{mechanism::Mechanism, regime::Holding};
+use super::{Openings, mechanism::Mechanism, regime::Holding, scope};
 use crate::{
     commit::Commitment,
     id::{AgentId, HoldId, ItemId, OrderId, RequestId, TargetId},
@@ -11,6 +11,9 @@ use crate::{
 
 /// The most targets one statement may place.
 pub const MOST_TARGETS: usize = 300;
+
+/// The most places that may ever leave one target.
+pub const MOST_LEFT: usize = 1000;
 
 /// One place that a hold is to stand on, as it is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,8 +101,47 @@ pub struct HeldTarget {
     /// Its second copy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy: Option<CopyMade>,
+    /// Places below it that approvals let go and its agent has not freed yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<Commitment>,
+    /// Places below it that have left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<Commitment>,
     /// Index of the entry that last changed it.
     pub changed: u64,
+}
+
+impl HeldTarget {
+    /// Whether approvals took a place below this target out of it, freed yet or not. What was
+    /// erased cannot be told: in doubt it is held.
+    pub fn let_go(&self, openings: &dyn Openings, path: &[u8]) -> bool {
+        covered(self.left.iter().chain(&self.leaving), openings, path)
+    }
+
+    /// Whether a place below this target has left it, as its agent says.
+    pub fn has_left(&self, openings: &dyn Openings, path: &[u8]) -> bool {
+        covered(self.left.iter(), openings, path)
+    }
+
+    /// Whether this reason stands on a place of its server.
+    pub fn stands_on(&self, openings: &dyn Openings, path: &[u8]) -> bool {
+        let covers = openings
+            .open(&self.wish.path)
+            .is_none_or(|place| scope::covers(&place, path));
+        self.state.holds() && covers && !self.let_go(openings, path)
+    }
+}
+
+fn covered<'a>(
+    mut places: impl Iterator<Item = &'a Commitment>,
+    openings: &dyn Openings,
+    path: &[u8],
+) -> bool {
+    places.any(|place| {
+        openings
+            .open(place)
+            .is_some_and(|place| scope::covers(&place, path))
+    })
 }
 
 /// A hold: one reason.

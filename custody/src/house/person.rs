@@ -93,7 +93,9 @@ pub fn may(kind: &str) -> &'static [Role] {
         "snapshot.take" => &[Custodian, Operator],
         "claim.file" | "claim.withdraw" => &[Claims],
         "request.make" => &[Claims, Legal],
-        "request.approve" | "request.reject" => &[Approver, Legal],
+        "request.approve" => &[Approver, Legal],
+        // A claims officer takes back what he asked for himself.
+        "request.reject" => &[Approver, Legal, Claims],
         _ => &[],
     }
 }

@@ -16,7 +16,8 @@ use super::{
 use crate::id::{AgentId, ClaimId, HoldId};
 
 impl House {
-    /// The holds that stand on a place of a server: those with a target that covers it.
+    /// The holds that stand on a place of a server: those with a target that covers it and that
+    /// it was not taken out of.
     ///
     /// A target whose path was erased counts for every place of its server: in doubt, held.
     pub fn reasons(
@@ -26,10 +27,7 @@ impl House {
         path: &[u8],
     ) -> BTreeSet<HoldId> {
         self.standing(agent)
-            .filter(|target| match openings.open(&target.wish.path) {
-                Some(place) => scope::covers(&place, path),
-                None => true,
-            })
+            .filter(|target| target.stands_on(openings, path))
             .map(|target| target.hold)
             .collect()
     }
@@ -136,7 +134,9 @@ impl House {
             .map(|t| openings.open(&t.wish.path));
         for target in self.standing(&snapshot.agent) {
             let apart = match (&ours, openings.open(&target.wish.path)) {
-                (Some(Some(ours)), Some(theirs)) => !scope::overlap(ours, &theirs),
+                (Some(Some(ours)), Some(theirs)) => {
+                    !scope::overlap(ours, &theirs) || target.let_go(openings, ours)
+                }
                 _ => false,
             };
             let order = self

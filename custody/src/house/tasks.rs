@@ -22,6 +22,8 @@ pub enum Task {
     Pack(ReleaseId),
     /// Send a parcel that the coordinator does not have.
     SendParcel(ReleaseId),
+    /// Free the places that left a target, and go on holding the rest.
+    Narrow(TargetId),
     /// Lower a hold that was lifted.
     Lower(TargetId),
 }
@@ -49,6 +51,9 @@ impl House {
                 | hold::State::Failed => tasks.push(Task::Raise(target.wish.target)),
                 hold::State::Lifting => tasks.push(Task::Lower(target.wish.target)),
                 hold::State::Verified | hold::State::Lifted => {}
+            }
+            if target.state.holds() && !target.leaving.is_empty() {
+                tasks.push(Task::Narrow(target.wish.target));
             }
         }
         for shot in self.snapshots.values().filter(|s| s.agent == *agent) {

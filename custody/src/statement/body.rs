@@ -183,6 +183,17 @@ body_types! {
         /// Files that other reasons still hold.
         kept: u64,
     }
+    /// Body of `hold.narrowed`.
+    HoldNarrowed {
+        /// Which target.
+        target: TargetId,
+        /// Places that have left it in all, counted in the order in which they were let go.
+        places: u64,
+        /// Files that are free now.
+        freed: u64,
+        /// Files among what left that other reasons still hold.
+        kept: u64,
+    }
     /// Body of `finding`.
     Finding {
         /// What was found.

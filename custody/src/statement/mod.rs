@@ -166,6 +166,8 @@ bodies! {
     "hold.failed" HoldFailed(Trouble<TargetId>);
     /// An agent lowered a hold that the house had lifted.
     "hold.lowered" HoldLowered(HoldLowered);
+    /// An agent freed places that the house had let go of a target, and holds the rest.
+    "hold.narrowed" HoldNarrowed(HoldNarrowed);
     /// An agent or the coordinator found something that should not be.
     "finding" Finding(Finding);
     /// An agent read again all that a snapshot holds.

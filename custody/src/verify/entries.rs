@@ -25,12 +25,15 @@ use crate::{
     time::{Span, Time},
 };
 
-/// Rules whose no means nothing here: they compare with the moment of receipt.
+/// Rules whose no means nothing here: they compare with the moment of receipt, or with what stood
+/// in the way of a wipe, which only who knows the places can tell.
 const NOT_ASKED: &[&str] = &[
     "agent.invite-expired",
     "approval.expired",
     "approval.too-long",
     "approval.twice",
+    "clearance.held",
+    "clearance.not-so",
     "order.received-in-future",
 ];
 
@@ -39,16 +42,23 @@ const NOT_ASKED: &[&str] = &[
 struct Guess {
     /// Every value is its own place, so that no two overlap; else every value is `/`.
     apart: bool,
+    /// Values that are each a place of their own below `/`, whatever the others are.
+    below: Vec<Commitment>,
     /// Values that stay closed.
     closed: Vec<Commitment>,
 }
 
 impl Guess {
     fn of(house: &House, body: &Body) -> Self {
-        let apart = matches!(
-            body,
-            Body::RequestMake(_) | Body::RequestExecuted(_) | Body::ReleaseDelivered(_)
-        );
+        let below = match body {
+            Body::RequestMake(ask) => ask.act.commitments(),
+            _ => Vec::new(),
+        };
+        let apart = below.is_empty()
+            && matches!(
+                body,
+                Body::RequestMake(_) | Body::RequestExecuted(_) | Body::ReleaseDelivered(_)
+            );
         let order = match body {
             Body::HoldPlace(place) => house.orders.get(&place.order),
             _ => None,
@@ -63,6 +73,7 @@ impl Guess {
         });
         Self {
             apart,
+            below,
             closed: left_out.unwrap_or_default(),
         }
     }
@@ -71,7 +82,7 @@ impl Guess {
 impl Openings for Guess {
     fn open(&self, commitment: &Commitment) -> Option<Vec<u8>> {
         let open = !self.closed.contains(commitment);
-        open.then(|| match self.apart {
+        open.then(|| match self.apart || self.below.contains(commitment) {
             true => format!("/{commitment}").into_bytes(),
             false => b"/".to_vec(),
         })

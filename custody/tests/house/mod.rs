@@ -6,6 +6,7 @@
 
 pub mod clearances;
 pub mod model;
+pub mod narrow;
 pub mod ops;
 pub mod world;
 

@@ -31,6 +31,9 @@ pub struct Place {
     pub hold: HoldId,
     pub lifted: bool,
     pub lowered: bool,
+    /// Places that approvals took out, in their order, and how many of them are free.
+    pub out: Vec<String>,
+    pub free: usize,
 }
 
 #[derive(Default)]
@@ -58,6 +61,13 @@ fn lies_in(path: &str, place: &str) -> bool {
             .collect::<Vec<_>>()
     };
     parts(path).starts_with(&parts(place))
+}
+
+impl Place {
+    /// Whether approvals took this path out.
+    fn let_go(&self, path: &str) -> bool {
+        self.out.iter().any(|out| lies_in(path, out))
+    }
 }
 
 fn rows(rows: &Rows) -> BTreeSet<u64> {
@@ -103,6 +113,8 @@ impl Model {
                         hold,
                         lifted: false,
                         lowered: false,
+                        out: vec![],
+                        free: 0,
                     };
                     assert!(self.places.insert(target.target, place).is_none());
                 }
@@ -112,6 +124,14 @@ impl Model {
                 assert!(place.lifted, "I1: lowered what nobody had lifted");
                 assert_eq!(place.agent, *by);
                 place.lowered = true;
+            }
+            (Author::Agent(by), Body::HoldNarrowed(b)) => {
+                let place = self.places.get_mut(&b.target).unwrap();
+                let freed = usize::try_from(b.places).unwrap();
+                assert!(freed <= place.out.len(), "I1: freed what nobody had let go");
+                assert!(freed > place.free, "said twice");
+                assert_eq!(place.agent, *by);
+                place.free = freed;
             }
             (_, Body::SnapshotTake(b)) => {
                 for wish in b.snapshots {
@@ -137,6 +157,15 @@ impl Model {
             }
             (_, Body::ListImport(_)) => self.lists += 1,
             (Author::Person(by), Body::RequestMake(b)) => {
+                if let Act::Narrow { targets } = &b.act {
+                    for one in targets {
+                        let whole = &self.places[&one.target].path;
+                        for place in &one.leave {
+                            let text = String::from_utf8(openings[place].clone()).unwrap();
+                            assert!(lies_in(&text, whole) && !lies_in(whole, &text));
+                        }
+                    }
+                }
                 let asked = Asked {
                     by: *by,
                     act: b.act,
@@ -158,8 +187,14 @@ impl Model {
                 assert!(b.expires > now && b.expires <= now + Span::days(30));
                 asked.votes.insert(*by, (b.expires, index));
             }
-            (_, Body::Reject(b)) => self.requests.get_mut(&b.request).unwrap().over = true,
-            (_, Body::RequestExecuted(b)) => self.execute(b.request, b.checkpoint, now),
+            (Author::Person(by), Body::Reject(b)) => {
+                let voters = [Role::Approver, Role::Legal];
+                let asked = self.requests.get_mut(&b.request).unwrap();
+                let may = self.people[by].iter().any(|role| voters.contains(role));
+                assert!(!asked.over && (may || asked.by == *by), "not his to end");
+                asked.over = true;
+            }
+            (_, Body::RequestExecuted(b)) => self.execute(b.request, b.checkpoint, now, openings),
             (_, Body::ReleaseDelivered(b)) => {
                 assert_eq!(self.blocked(&b.release, now), None, "I7");
                 self.delivered += 1;
@@ -171,7 +206,7 @@ impl Model {
     fn standing_votes(&self, asked: &Asked, now: Time) -> usize {
         let roles = match asked.act {
             Act::Release { .. } => &RELEASE_ROLES[..],
-            Act::Lift { .. } => &LIFT_ROLES[..],
+            Act::Lift { .. } | Act::Narrow { .. } => &LIFT_ROLES[..],
         };
         let counts = |(person, (expires, _)): &(&PersonId, &(Time, u64))| {
             **person != asked.by
@@ -182,7 +217,13 @@ impl Model {
     }
 
     /// I6: nobody releases or lifts alone.
-    fn execute(&mut self, request: RequestId, checkpoint: u64, now: Time) {
+    fn execute(
+        &mut self,
+        request: RequestId,
+        checkpoint: u64,
+        now: Time,
+        openings: &BTreeMap<Commitment, Vec<u8>>,
+    ) {
         let asked = &self.requests[&request];
         assert!(!asked.over, "carried out twice, or after a rejection");
         assert!(
@@ -190,13 +231,21 @@ impl Model {
             "I6: too few people"
         );
         assert!(asked.votes.values().all(|(_, index)| *index < checkpoint));
+        let notice = Span::hours(i64::from(NOTICE_HOURS));
+        let waited = now >= asked.received + notice;
         match asked.act.clone() {
+            Act::Narrow { targets } => {
+                assert!(waited, "P2: a part before the notice was over");
+                for one in targets {
+                    let place = self.places.get_mut(&one.target).unwrap();
+                    if !place.lifted {
+                        let text = |c| String::from_utf8(openings[c].clone()).unwrap();
+                        place.out.extend(one.leave.iter().map(text));
+                    }
+                }
+            }
             Act::Lift { targets } => {
-                let notice = Span::hours(i64::from(NOTICE_HOURS));
-                assert!(
-                    now >= asked.received + notice,
-                    "P2: before the notice was over"
-                );
+                assert!(waited, "P2: before the notice was over");
                 for target in targets {
                     self.places.get_mut(&target).unwrap().lifted = true;
                 }
@@ -252,6 +301,7 @@ impl Model {
                 place.agent == ours.agent
                     && !place.lifted
                     && (lies_in(&place.path, &ours.path) || lies_in(&ours.path, &place.path))
+                    && !place.let_go(&ours.path)
             };
             let mut near = self.places.values().filter(near);
             if near.any(|place| self.orders[&self.holds[&place.hold]] == Copies::Forbidden) {
@@ -263,8 +313,12 @@ impl Model {
 
     /// I1, I2: every hold that stands on a place.
     pub fn reasons(&self, agent: &AgentId, path: &str) -> BTreeSet<HoldId> {
-        let on =
-            |place: &&Place| place.agent == *agent && !place.lifted && lies_in(path, &place.path);
+        let on = |place: &&Place| {
+            place.agent == *agent
+                && !place.lifted
+                && lies_in(path, &place.path)
+                && !place.let_go(path)
+        };
         self.places
             .values()
             .filter(on)

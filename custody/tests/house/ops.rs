@@ -21,7 +21,7 @@ use custody::{
 };
 use proptest::prelude::*;
 
-use super::{Desk, Said, bytes16, clearances, world};
+use super::{Desk, Said, bytes16, clearances, narrow, world};
 
 pub const PATHS: [&str; 6] = [
     "/srv",
@@ -44,7 +44,7 @@ pub struct Op {
     pub c: usize,
 }
 
-pub const KINDS: u8 = 30;
+pub const KINDS: u8 = 32;
 
 pub fn op() -> impl Strategy<Value = Op> {
     let right = prop::bool::weighted(0.85);
@@ -103,6 +103,15 @@ impl Op {
             29 => {
                 let (by, path) = (self.by(world::OPERATOR), PATHS[a % 6]);
                 clearances::play(desk, by, agent, path, c)?
+            }
+            30 | 31 => {
+                let by = self.by(if b.is_multiple_of(2) {
+                    world::LEGAL
+                } else {
+                    world::CARLA
+                });
+                let paths = [PATHS[c % 6], PATHS[b % 6]];
+                narrow::play(desk, by, pick(&targets, a)?, &paths, a)?
             }
             1 | 2 => {
                 let order = desk.house.orders[&pick(&orders, a)?].served.clone();
@@ -187,6 +196,7 @@ impl Op {
                         desk.coordinator(Body::SnapshotReceived(body))
                     }
                     Task::Lower(target) => desk.agent(agent, world::lowered(target)),
+                    Task::Narrow(target) => narrow::report(desk, agent, target, c),
                     Task::Pack(release) => desk.agent(agent, world::packed(release)),
                     Task::SendParcel(release) => {
                         let body = ReleaseSpooled { release };
@@ -198,7 +208,8 @@ impl Op {
                 // What a confused or dishonest agent may try.
                 let id = pick(&targets, a)?;
                 let root = Digest::of(b"root");
-                let body = match c % 9 {
+                let body = match c % 10 {
+                    9 => narrow::narrowed(id, b as u64 % 4),
                     0 | 1 => world::lowered(id),
                     2 => world::proof(id, 3, 2, 0),
                     3 => Body::HoldFailed(Trouble {
@@ -347,7 +358,7 @@ impl Op {
                 let mut act = world::release_act(desk, claim, snapshot, (first, end));
                 let earlier = desk.house.requests.values().find_map(|r| match &r.act {
                     Act::Release { release, .. } => Some(*release),
-                    Act::Lift { .. } => None,
+                    Act::Lift { .. } | Act::Narrow { .. } => None,
                 });
                 if let (Act::Release { release, .. }, Some(earlier), true) =
                     (&mut act, earlier, c.is_multiple_of(4))

@@ -381,14 +381,15 @@ pub fn execute(desk: &mut Desk, request: RequestId) -> Result<Said, Refusal> {
 
 /// Asks for a lift, has it approved twice, waits out the notice and carries it out.
 pub fn lift(desk: &mut Desk, targets: &[TargetId]) -> RequestId {
-    let request = request(
-        desk,
-        LEGAL,
-        Act::Lift {
-            targets: targets.to_vec(),
-        },
-    )
-    .unwrap();
+    let act = Act::Lift {
+        targets: targets.to_vec(),
+    };
+    carried_out(desk, act)
+}
+
+/// Has what is asked for approved by two, waits out the notice and carries it out.
+pub fn carried_out(desk: &mut Desk, act: Act) -> RequestId {
+    let request = request(desk, LEGAL, act).unwrap();
     vote(desk, ANNA, request).unwrap();
     vote(desk, BEN, request).unwrap();
     desk.wait(Span::hours(i64::from(NOTICE_HOURS)));

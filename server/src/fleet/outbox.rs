@@ -114,6 +114,8 @@ mod tests {
             writers: 0,
             fixity: None,
             copy: None,
+            leaving: Vec::new(),
+            left: Vec::new(),
             changed,
         };
         let mut house = House::default();

@@ -5,9 +5,16 @@ use custody::{
     house::{House, Openings, regime::Holding, tasks::Task},
 };
 use proto::v1::{
-    Capture, Holding as WireHolding, Lower, Pack, PackRows, Raise, RowRange, SendManifest,
+    Capture, Holding as WireHolding, Lower, Narrow, Pack, PackRows, Raise, RowRange, SendManifest,
     SendParcel, Task as WireTask, task::Task as Kind,
 };
+use tonic::codegen::Bytes;
+
+/// Those places that can still be opened.
+fn opened(openings: &dyn Openings, places: &[Commitment]) -> Vec<Bytes> {
+    let open = |place| Some(openings.open(place)?.into());
+    places.iter().filter_map(open).collect()
+}
 
 /// Writes a task out. `None` when what it needs was erased since: then nobody can do it.
 pub(super) fn task(house: &House, openings: &dyn Openings, task: &Task) -> Option<WireTask> {
@@ -26,7 +33,7 @@ pub(super) fn task(house: &House, openings: &dyn Openings, task: &Task) -> Optio
                 path: open(&target.wish.path)?.into(),
                 holding: holding.into(),
                 at_least: at_least.map(|least| least.to_string()).unwrap_or_default(),
-                left: Vec::new(),
+                left: opened(openings, &target.left),
             };
             (Kind::Raise(raise), target.changed)
         }
@@ -34,6 +41,18 @@ pub(super) fn task(house: &House, openings: &dyn Openings, task: &Task) -> Optio
             let target = id.to_string();
             let position = house.targets.get(id)?.changed;
             (Kind::Lower(Lower { target }), position)
+        }
+        Task::Narrow(id) => {
+            let target = house.targets.get(id)?;
+            let places = target.left.iter().chain(&target.leaving);
+            let narrow = Narrow {
+                target: id.to_string(),
+                // All that ever left, in the order of the law: the agent says how many are free.
+                leave: places
+                    .map(|place| Some(open(place)?.into()))
+                    .collect::<Option<_>>()?,
+            };
+            (Kind::Narrow(narrow), target.changed)
         }
         Task::Capture(id) => {
             let snapshot = house.snapshots.get(id)?;

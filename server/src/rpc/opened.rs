@@ -31,7 +31,21 @@ pub(crate) fn of(house: &House, kind: &str, id: &str) -> Vec<(Commitment, Read)>
                 all.extend(named.into_iter().map(|named| (named, Read::Orders)));
             }
         }
-        "targets" => all.extend(record!(targets).map(|t| (t.wish.path, Read::Orders))),
+        "targets" => {
+            if let Some(target) = record!(targets) {
+                let named = [target.wish.path].into_iter();
+                let named = named
+                    .chain(target.left.clone())
+                    .chain(target.leaving.clone());
+                all.extend(named.map(|named| (named, Read::Orders)));
+            }
+        }
+        "requests" => {
+            if let Some(request) = record!(requests) {
+                let named = request.act.commitments().into_iter();
+                all.extend(named.map(|named| (named, Read::Orders)));
+            }
+        }
         "snapshots" => {
             let sealed = record!(snapshots).and_then(|s| s.sealed.as_ref());
             all.extend(sealed.map(|sealed| (sealed.key, Read::SaltKey)));

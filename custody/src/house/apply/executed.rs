@@ -62,6 +62,16 @@ pub(super) fn carry_out(
                 lifted(house, changes, id, b.request);
             }
         }
+        (Act::Narrow { targets }, _) => {
+            for narrowing in targets {
+                target(house, changes, index, narrowing.target, |target| {
+                    // What was lifted meanwhile has let everything go.
+                    if target.state.holds() {
+                        target.leaving.extend(narrowing.leave);
+                    }
+                });
+            }
+        }
         (Act::Release { .. }, None) => {}
     }
 }

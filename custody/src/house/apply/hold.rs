@@ -7,7 +7,7 @@ use crate::{
         hold::{HeldTarget, Hold, State},
     },
     id::TargetId,
-    statement::HoldPlace,
+    statement::{HoldNarrowed, HoldPlace},
 };
 
 /// Takes up a hold that is placed, with all its targets.
@@ -32,6 +32,8 @@ pub(super) fn place(house: &mut House, changes: &mut Changes, index: u64, b: Hol
                 writers: 0,
                 fixity: None,
                 copy: None,
+                leaving: Vec::new(),
+                left: Vec::new(),
                 changed: index,
             },
         );
@@ -46,6 +48,18 @@ pub(super) fn place(house: &mut House, changes: &mut Changes, index: u64, b: Hol
     };
     house.holds.insert(b.hold, hold);
     changes.note("holds", b.hold);
+}
+
+/// Takes up that places have left a target: those that were the first to be let go.
+pub(super) fn narrowed(house: &mut House, changes: &mut Changes, index: u64, b: &HoldNarrowed) {
+    target(house, changes, index, b.target, |target| {
+        let known = target.left.len();
+        let new = usize::try_from(b.places)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(known);
+        let new = new.min(target.leaving.len());
+        target.left.extend(target.leaving.drain(..new));
+    });
 }
 
 /// Changes one target, if it is there.

@@ -202,6 +202,7 @@ pub fn apply(house: &mut House, accepted: Accepted, index: u64) -> Changes {
         Body::HoldLowered(b) => target(house, &mut changes, index, b.target, |target| {
             target.state = State::Lifted;
         }),
+        Body::HoldNarrowed(b) => hold::narrowed(house, &mut changes, index, &b),
         Body::Finding(b) => {
             if let Some(id) = b.target {
                 target(house, &mut changes, index, id, |target| {
@@ -250,7 +251,13 @@ pub fn apply(house: &mut House, accepted: Accepted, index: u64) -> Changes {
             clearance::set(house, &mut changes, index, b.clearance, state);
         }
         Body::ClearanceUsed(b) => {
-            clearance::set(house, &mut changes, index, b.clearance, ClearanceState::Used);
+            clearance::set(
+                house,
+                &mut changes,
+                index,
+                b.clearance,
+                ClearanceState::Used,
+            );
         }
         Body::SnapshotTake(b) => {
             for wish in b.snapshots {
@@ -343,6 +350,7 @@ pub fn apply(house: &mut House, accepted: Accepted, index: u64) -> Changes {
                 received,
                 status: RequestStatus::Open,
                 votes: BTreeMap::new(),
+                rejected_by: None,
                 entry: index,
             };
             house.requests.insert(b.request, request);
@@ -364,6 +372,9 @@ pub fn apply(house: &mut House, accepted: Accepted, index: u64) -> Changes {
         Body::Reject(b) => {
             if let Some(request) = house.requests.get_mut(&b.request) {
                 request.status = RequestStatus::Rejected;
+                if let Author::Person(by) = author {
+                    request.rejected_by = Some(by);
+                }
                 changes.note("requests", b.request);
             }
         }

@@ -89,6 +89,18 @@ pub(in crate::house) fn by_agent(
             }
             Ok(())
         }
+        Body::HoldNarrowed(said) => {
+            let target = house.target_of(id, &said.target)?;
+            let (left, leaving) = (target.left.len() as u64, target.leaving.len() as u64);
+            if said.places <= left || said.places > left + leaving {
+                return Err(conflict(
+                    "hold.not-leaving",
+                    "Nobody has let so many places of this target go",
+                    "Hold them",
+                ));
+            }
+            Ok(())
+        }
         Body::Finding(said) => {
             if said.places.len() > finding::MOST_PLACES {
                 return Err(invalid(

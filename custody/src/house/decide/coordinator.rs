@@ -1,7 +1,9 @@
 //! What the coordinator may say: what follows from what others said, and nothing of its own will.
 
 use super::{
-    Context, check_policies,
+    Context,
+    act::check_room,
+    check_policies,
     clearance::{check_given, check_refused},
     fresh, key_in_use, not_enrolled,
 };
@@ -141,6 +143,9 @@ pub(super) fn by_coordinator(
                 // Another request for the same release may have been carried out meanwhile.
                 fresh(&house.releases, release)?;
                 return house.may_release(context.openings, claim, files).map(Some);
+            }
+            if let Act::Narrow { targets } = &request.act {
+                check_room(house, targets)?;
             }
         }
         Body::ReleaseSpooled(said) => {

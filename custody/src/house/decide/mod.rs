@@ -3,6 +3,7 @@
 //! People, agents and the coordinator have a file each; what a hold may stand on is in
 //! `place`. Nothing here changes anything, asks a clock or trusts what it is given.
 
+mod act;
 mod agent;
 mod clearance;
 mod coordinator;
@@ -227,6 +228,8 @@ pub fn commitments(body: &Body) -> Vec<Commitment> {
         Body::SnapshotSealed(b) => vec![b.key],
         Body::Finding(b) => b.places.iter().copied().chain(b.by).collect(),
         Body::ClearanceAsk(b) => b.disk.iter().copied().chain(b.places.clone()).collect(),
+        // An approval repeats its request's act: what opens that is here already.
+        Body::RequestMake(b) => b.act.commitments(),
         Body::ClaimFile(b) => {
             let mut all = vec![b.recipient];
             all.extend(b.items.iter().map(|item| item.value));

@@ -4,17 +4,16 @@ use std::collections::BTreeSet;
 
 use super::{
     Context,
+    act::check_act,
     clearance::check_ask,
     fresh,
     place::{check_path, check_place, check_values, known_agents},
 };
 use crate::{
     house::{
-        House, Openings,
-        act::Act,
-        claim, hold,
+        House, claim, hold,
         order::{self, Status},
-        person::{self, Person, Role},
+        person::{self, Role},
         refusal::{Refusal, conflict, forbidden, invalid, unknown},
         scope,
     },
@@ -291,71 +290,12 @@ pub(super) fn by_person(
                 .requests
                 .get(&vote.request)
                 .ok_or_else(|| unknown(vote.request))?;
-            if request.leaf != vote.entry {
-                return Err(conflict(
-                    "approval.other-request",
-                    "The rejection was signed for something else",
-                    "Read the request again",
-                ));
-            }
-            request.check_open()
+            request.check_reject(person, &vote.entry)
         }
         _ => Err(forbidden(
             "role",
             format!("No person may say {kind}"),
             "Nothing to do",
         )),
-    }
-}
-
-fn check_act(
-    house: &House,
-    person: &Person,
-    act: &Act,
-    openings: &dyn Openings,
-) -> Result<(), Refusal> {
-    match act {
-        Act::Release {
-            release,
-            claim,
-            files,
-        } => {
-            if !person.has_any(&[Role::Claims]) {
-                return Err(forbidden(
-                    "role",
-                    "Only a claims officer asks for a release",
-                    "Ask someone who has the role",
-                ));
-            }
-            fresh(&house.releases, release)?;
-            house.may_release(openings, claim, files).map(|_| ())
-        }
-        Act::Lift { targets } => {
-            if !person.has_any(&[Role::Legal]) {
-                return Err(forbidden(
-                    "role",
-                    "Only legal counsel asks for a lift",
-                    "Ask someone who has the role",
-                ));
-            }
-            if targets.is_empty() || targets.len() > hold::MOST_TARGETS {
-                return Err(invalid(
-                    "hold.targets",
-                    "A lift names between 1 and 300 targets",
-                    "Split it into several requests",
-                ));
-            }
-            for id in targets {
-                let target = house.targets.get(id).ok_or_else(|| unknown(id))?;
-                if !target.state.holds() {
-                    return Err(conflict(
-                        "hold.lifted",
-                        format!("{id} is lifted already"),
-                        "Leave it out",
-                    ));
-                }
-            }
-            Ok(())
-        }
     }
 }
