@@ -26,6 +26,7 @@ pub mod objects;
 pub mod own;
 pub mod plan;
 pub mod record;
+pub mod repair;
 pub mod site;
 pub mod survey;
 pub mod sweep;

@@ -2,6 +2,7 @@
 
 mod look;
 mod raise;
+mod repair;
 mod stores;
 
 use std::{
