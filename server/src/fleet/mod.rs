@@ -5,9 +5,11 @@
 //! agent last said of its roots.
 
 pub mod inventory;
+pub mod lift;
 pub mod plan;
 pub mod wake;
 
+mod ask;
 mod follow;
 mod gate;
 mod outbox;
@@ -17,7 +19,6 @@ mod wire;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use custody::{id::AgentId, time::Time};
@@ -27,11 +28,6 @@ use inventory::Inventory;
 use session::Session;
 
 use crate::config::Data;
-
-/// How long an agent may take to say which places are there.
-const LOCATE: Duration = Duration::from_secs(5);
-/// Places asked for in one question.
-const PLACES: usize = 500;
 
 /// The fleet.
 pub struct Fleet {
@@ -70,18 +66,6 @@ impl Fleet {
             connected: self.session(agent).is_some(),
             last_seen: locked(&self.last_seen).get(agent).copied(),
         }
-    }
-
-    /// Which of these places are there; `None` when the agent is not connected or does not
-    /// answer in time, so that nobody takes silence for absence.
-    pub async fn locate(&self, agent: &AgentId, paths: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
-        let session = self.session(agent)?;
-        let mut found = Vec::new();
-        for some in paths.chunks(PLACES) {
-            let asked = session.ask(some.to_vec());
-            found.extend(tokio::time::timeout(LOCATE, asked).await.ok()??);
-        }
-        Some(found)
     }
 
     fn session(&self, agent: &AgentId) -> Option<Arc<Session>> {

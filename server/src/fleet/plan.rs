@@ -5,19 +5,20 @@
 //! and the server itself says later when there is nothing.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use custody::{
     digest::Digest,
     house::{
+        regime::Holding,
         scope::{self, Rule, ScopeItem, Selector},
         snapshot::State,
     },
-    id::{AgentId, OrderId, SnapshotId},
+    id::{AgentId, ItemId, OrderId, SnapshotId},
 };
-use proto::v1::{PlanHoldResponse, PlannedTarget, Unresolved};
+use proto::v1::{PlanHoldResponse, PlannedTarget, Survey, Unresolved};
 use tokio::task::spawn_blocking;
 
 use super::inventory::Known;
@@ -33,18 +34,27 @@ use crate::{
 /// A place on a server.
 type Place = (AgentId, Vec<u8>);
 
+/// A place that an item of a scope takes out.
+pub(super) struct Excluded {
+    pub(super) item: ItemId,
+    pub(super) agent: AgentId,
+    pub(super) path: Vec<u8>,
+}
+
 /// What a plan is made of, copied from the state under one look.
-struct Material {
+pub(super) struct Material {
     /// Agents that may be asked, with what they said of themselves.
     agents: BTreeMap<AgentId, Option<Known>>,
     names: BTreeMap<AgentId, String>,
     /// The scope, with what each item stands for; `None` where it was erased.
-    items: Vec<(ScopeItem, Option<Vec<u8>>)>,
+    pub(super) items: Vec<(ScopeItem, Option<Vec<u8>>)>,
+    /// What its holds do.
+    holding: Holding,
     /// Received snapshots: whose, and of which place.
     snapshots: Vec<(SnapshotId, Place)>,
 }
 
-fn gather(coordinator: &Coordinator, order: &OrderId) -> Result<Material, No> {
+pub(super) fn gather(coordinator: &Coordinator, order: &OrderId) -> Result<Material, No> {
     use custody::house::Openings as _;
     let openings = coordinator.desk.openings();
     let house = coordinator.desk.house();
@@ -71,6 +81,7 @@ fn gather(coordinator: &Coordinator, order: &OrderId) -> Result<Material, No> {
             .iter()
             .map(|a| (a.id, coordinator.fleet.inventory.of(&a.id)))
             .collect(),
+        holding: order.served.holding,
         items: order
             .served
             .scope
@@ -106,6 +117,7 @@ impl Material {
 pub(crate) async fn plan(
     coordinator: &Coordinator,
     order: &OrderId,
+    survey: bool,
     seat: &Arc<Seat>,
 ) -> Result<PlanHoldResponse, No> {
     let material = gather(coordinator, order)?;
@@ -124,7 +136,7 @@ pub(crate) async fn plan(
             let left = places.into_iter().filter(|(agent, path)| {
                 !excluded
                     .iter()
-                    .any(|(on, place)| on == agent && scope::covers(place, path))
+                    .any(|out| out.agent == *agent && scope::covers(&out.path, path))
             });
             let left: Vec<_> = left.collect();
             match left.is_empty() && total > 0 {
@@ -151,10 +163,37 @@ pub(crate) async fn plan(
             ),
         }
     }
+    if survey {
+        surveyed(coordinator, material.holding, &mut targets).await;
+    }
     Ok(PlanHoldResponse {
         targets,
         unresolved,
     })
+}
+
+/// Has the agents say how they would hold each place. Who does not answer leaves it open.
+async fn surveyed(coordinator: &Coordinator, holding: Holding, targets: &mut [PlannedTarget]) {
+    let mut agents: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
+    for target in targets.iter() {
+        let paths = agents.entry(target.agent.clone()).or_default();
+        paths.push(target.path.to_vec());
+    }
+    let asked = agents.into_iter().map(|(agent, paths)| async move {
+        let id = agent.parse().ok();
+        let surveys = match &id {
+            Some(id) => coordinator.fleet.survey(id, &paths, holding).await,
+            None => Vec::new(),
+        };
+        let of = |survey: Survey| ((agent.clone(), survey.path.clone()), survey);
+        surveys.into_iter().map(of).collect::<Vec<_>>()
+    });
+    let answers = futures::future::join_all(asked).await.into_iter().flatten();
+    let answers: HashMap<_, _> = answers.collect();
+    for target in targets {
+        let place = (target.agent.clone(), target.path.clone());
+        target.survey = answers.get(&place).cloned();
+    }
 }
 
 /// Where an item lies, or why it lies nowhere.
@@ -260,14 +299,18 @@ async fn there(coordinator: &Coordinator, candidates: Vec<(AgentId, Vec<Vec<u8>>
 }
 
 /// The places that other items take out.
-fn exclusions(material: &Material, hashes: &BTreeMap<Digest, Vec<Place>>) -> Vec<Place> {
-    let mut out = Vec::new();
+pub(super) fn exclusions(
+    material: &Material,
+    hashes: &BTreeMap<Digest, Vec<Place>>,
+) -> Vec<Excluded> {
+    let mut all = Vec::new();
     let items = material
         .items
         .iter()
         .filter(|(item, _)| item.rule == Rule::Exclude);
     for (item, value) in items {
         let agents = material.of(item);
+        let mut out = Vec::new();
         match (item.selector, value) {
             (Selector::Server, _) => out.extend(agents.iter().map(|(a, _)| (*a, b"/".to_vec()))),
             (Selector::Path, Some(path)) => {
@@ -289,12 +332,17 @@ fn exclusions(material: &Material, hashes: &BTreeMap<Digest, Vec<Place>>) -> Vec
             // Erased: it takes nothing out, for in doubt things are held.
             (_, None) => {}
         }
+        all.extend(out.into_iter().map(|(agent, path)| Excluded {
+            item: item.item,
+            agent,
+            path,
+        }));
     }
-    out
+    all
 }
 
 /// Where files of the hashes that the scope names lie, by the received manifests.
-async fn by_hash(
+pub(super) async fn by_hash(
     coordinator: &Coordinator,
     material: &Material,
     seat: &Arc<Seat>,

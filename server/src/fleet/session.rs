@@ -34,7 +34,7 @@ pub(super) struct Session {
     pub(super) wake: Notify,
     down: Down,
     question: AtomicU64,
-    questions: Mutex<HashMap<u64, oneshot::Sender<Vec<Vec<u8>>>>>,
+    questions: Mutex<HashMap<u64, oneshot::Sender<Located>>>,
 }
 
 impl Session {
@@ -49,8 +49,8 @@ impl Session {
         }
     }
 
-    /// Asks which of these places are there.
-    pub(super) async fn ask(&self, paths: Vec<Vec<u8>>) -> Option<Vec<Vec<u8>>> {
+    /// Asks about places, and waits for as long as the answer takes.
+    pub(super) async fn ask(&self, mut locate: Locate) -> Option<Located> {
         let question = self.question.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         {
@@ -62,20 +62,9 @@ impl Session {
             questions.retain(|_, answer| !answer.is_closed());
             questions.insert(question, answer);
         }
-        let locate = Locate {
-            question,
-            paths: paths.iter().cloned().map(Into::into).collect(),
-            ..Locate::default()
-        };
+        locate.question = question;
         self.down.send(down(Message::Locate(locate))).await.ok()?;
-        let found = answered.await.ok()?;
-        // Only what was asked for counts.
-        Some(
-            paths
-                .into_iter()
-                .filter(|path| found.contains(path))
-                .collect(),
-        )
+        answered.await.ok()
     }
 
     /// Takes an answer; one to no open question is passed over.
@@ -85,8 +74,7 @@ impl Session {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if let Some(asker) = questions.remove(&located.question) {
-            let found = located.found.into_iter().map(|path| path.to_vec());
-            let _ = asker.send(found.collect());
+            let _ = asker.send(located);
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use custody::{
     commit::Commitment,
-    house::{House, Openings, regime::Holding, tasks::Task},
+    house::{House, Openings, tasks::Task},
 };
 use proto::v1::{
-    Capture, Holding as WireHolding, Lower, Narrow, Pack, PackRows, Raise, RowRange, SendManifest,
-    SendParcel, Task as WireTask, task::Task as Kind,
+    Capture, Lower, Narrow, Pack, PackRows, Raise, RowRange, SendManifest, SendParcel,
+    Task as WireTask, task::Task as Kind,
 };
 use tonic::codegen::Bytes;
+
+use super::ask::wire_holding;
 
 /// Those places that can still be opened.
 fn opened(openings: &dyn Openings, places: &[Commitment]) -> Vec<Bytes> {
@@ -22,16 +24,12 @@ pub(super) fn task(house: &House, openings: &dyn Openings, task: &Task) -> Optio
     let (kind, position) = match task {
         Task::Raise(id) => {
             let target = house.targets.get(id)?;
-            let holding = match target.holding {
-                Holding::Freeze => WireHolding::Freeze,
-                Holding::Preserve => WireHolding::Preserve,
-            };
             let hold = house.holds.get(&target.hold);
             let at_least = hold.and_then(|hold| hold.at_least);
             let raise = Raise {
                 target: id.to_string(),
                 path: open(&target.wish.path)?.into(),
-                holding: holding.into(),
+                holding: wire_holding(target.holding).into(),
                 at_least: at_least.map(|least| least.to_string()).unwrap_or_default(),
                 left: opened(openings, &target.left),
             };

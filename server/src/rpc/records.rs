@@ -8,8 +8,8 @@ use custody::{
     id::{AgentId, ClaimId},
 };
 use proto::v1::{
-    ListMatchesRequest, ListRequest, MatchedFile, PlanHoldRequest, PlanHoldResponse, Record,
-    ShowRequest, records_server::Records,
+    ListMatchesRequest, ListRequest, MatchedFile, PlanHoldRequest, PlanHoldResponse,
+    PlanLiftRequest, PlanLiftResponse, Record, ShowRequest, records_server::Records,
 };
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
@@ -21,7 +21,12 @@ use super::{
     status::{self, No, invalid, refuse},
     stream::{Answer, Sink, answer, seat},
 };
-use crate::{app::Coordinator, evidence::matches, fleet::plan, identity::login::Caller};
+use crate::{
+    app::Coordinator,
+    evidence::matches,
+    fleet::{lift, plan},
+    identity::login::Caller,
+};
 
 /// Records read under one look at the state.
 const PAGE: usize = 128;
@@ -210,12 +215,32 @@ impl Records for RecordsService {
     ) -> Result<Response<PlanHoldResponse>, Status> {
         let caller = caller::person(&self.0, &request)?;
         caller::check(&self.0, &caller, Read::Plan, "planning a hold").await?;
+        let PlanHoldRequest { order, survey } = request.into_inner();
         let order = {
             let house = self.0.desk.house();
-            whole(&house, "orders", &request.into_inner().order)?
+            whole(&house, "orders", &order)?
         };
         let seat = Arc::new(seat(&self.0, &caller)?);
-        let planned = plan::plan(&self.0, &status::id(&order)?, &seat).await?;
+        let planned = plan::plan(&self.0, &status::id(&order)?, survey, &seat).await?;
+        Ok(Response::new(planned))
+    }
+
+    async fn plan_lift(
+        &self,
+        request: Request<PlanLiftRequest>,
+    ) -> Result<Response<PlanLiftResponse>, Status> {
+        let caller = caller::person(&self.0, &request)?;
+        caller::check(&self.0, &caller, Read::Plan, "planning a lift").await?;
+        let asked = request.into_inner();
+        let order = match asked.order.as_str() {
+            "" => None,
+            order => {
+                let house = self.0.desk.house();
+                Some(status::id(&whole(&house, "orders", order)?)?)
+            }
+        };
+        let seat = Arc::new(seat(&self.0, &caller)?);
+        let planned = lift::plan(&self.0, order, asked, &seat).await?;
         Ok(Response::new(planned))
     }
 
