@@ -29,6 +29,9 @@ pub struct Round {
     pub rows: u64,
     /// Bytes of those rows.
     pub bytes: u64,
+    /// Bytes of all rows before the next one, also of those that have left the hold.
+    #[serde(default)]
+    pub passed: u64,
     /// Rows whose bytes are not those of the manifest.
     pub differ: u64,
     /// Rows that could not be read.
@@ -186,7 +189,7 @@ impl State {
     /// Work that is left of this round.
     pub fn left(&self) -> u64 {
         let rows = self.rows.saturating_sub(self.round.next);
-        let bytes = self.bytes.saturating_sub(self.round.bytes);
+        let bytes = self.bytes.saturating_sub(self.round.passed);
         let inside = self.inside.as_ref().map_or(0, |inside| inside.at);
         let left = rows.saturating_mul(ROW).saturating_add(bytes);
         // A round with rows to go has work to do, whatever the manifest's sums say.

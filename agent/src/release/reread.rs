@@ -1,8 +1,10 @@
 //! Reading held bytes again. On a disk by descriptors alone, with the walk's rules: nothing is
 //! followed, nothing outside the target is reached, and only a regular file is read. In a store
-//! by the version that the row names, if it is one of the target's.
+//! by the version that the row names, if it is one of the target's. What a disk has lost is read from
+//! the second copy, where there is one: the bytes count, not where they lie.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{self, Read},
     os::{
@@ -10,10 +12,10 @@ use std::{
         unix::ffi::OsStrExt as _,
     },
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use custody::{digest::Digest, manifest::row::Row};
+use custody::{digest::Digest, id::SnapshotId, manifest::row::Row};
 use rustix::{
     fs::{FileType, OFlags, fstat},
     io::Errno,
@@ -29,6 +31,7 @@ use crate::{
         Source,
         objects::{StoreTrouble, name::Name, reader::StoreReader},
     },
+    fixity::store as copies,
 };
 
 /// A target that is read again.
@@ -49,6 +52,19 @@ pub struct Tree {
     single: Option<Vec<u8>>,
     /// For leases.
     patience: Patience,
+    /// Where lost content is read.
+    spare: Option<Spare>,
+    /// Rows that are read there.
+    spared: Mutex<BTreeSet<u64>>,
+}
+
+/// The second copy of a snapshot.
+#[derive(Debug)]
+pub struct Spare {
+    /// The place that it is in.
+    pub store: copies::Store,
+    /// Of which snapshot.
+    pub snapshot: SnapshotId,
 }
 
 impl Base {
@@ -67,10 +83,27 @@ impl Base {
         Ok(Self::Store(StoreReader::new(source.client)?, source.name))
     }
 
-    /// Opens the content of a row for reading.
+    /// The same with a second copy for what is lost.
+    pub fn with_spare(mut self, spare: Option<Spare>) -> Self {
+        if let Self::Tree(tree) = &mut self {
+            tree.spare = spare;
+        }
+        self
+    }
+
+    /// Opens the file of a row for reading in its place; none where it lies on no disk of this host.
+    pub fn file(&self, path: &[u8]) -> Option<Result<File, Errno>> {
+        match self {
+            Self::Tree(tree) => Some(tree.file(path)),
+            Self::Store(..) => None,
+        }
+    }
+
+    /// Opens the content of a row for reading: in its place, or in the second copy where
+    /// [`is_same`] found it there alone.
     pub fn content(&self, row: &Row) -> Result<Box<dyn Read>, Errno> {
         let (store, name) = match self {
-            Self::Tree(tree) => return Ok(Box::new(tree.file(&row.path)?)),
+            Self::Tree(tree) => return Ok(Box::new(tree.content(row)?)),
             Self::Store(store, name) => (store, name),
         };
         let (key, id, etag) = version_of(row).ok_or(Errno::INVAL)?;
@@ -105,7 +138,43 @@ impl Tree {
             folder: Arc::new(folder),
             single,
             patience: Patience::default(),
+            spare: None,
+            spared: Mutex::default(),
         })
+    }
+
+    fn spared(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.spared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn content(&self, row: &Row) -> Result<File, Errno> {
+        match (&self.spare, &row.sha256) {
+            (Some(spare), Some(sha256)) if self.spared().contains(&row.index) => {
+                spare.store.content(&spare.snapshot, sha256)
+            }
+            _ => self.file(&row.path),
+        }
+    }
+
+    /// Whether the second copy has just the bytes of a row; it is read from there after a yes.
+    fn is_spared(
+        &self,
+        row: &Row,
+        expected: &Digest,
+        buffer: &mut [u8],
+        seen: &mut dyn FnMut(u64) -> io::Result<()>,
+    ) -> io::Result<bool> {
+        let Some(spare) = &self.spare else {
+            return Ok(false);
+        };
+        let Ok(file) = spare.store.content(&spare.snapshot, expected) else {
+            return Ok(false);
+        };
+        let same = has(file, row, expected, buffer, seen)?;
+        if same {
+            self.spared().insert(row.index);
+        }
+        Ok(same)
     }
 
     /// Opens the file of a row for reading. Whatever is not a regular file is refused.
@@ -171,7 +240,8 @@ impl Read for Rehash<'_> {
     }
 }
 
-/// Reads a row's file again and says whether it is still what the row says.
+/// Reads a row's content again and says whether it is still what the row says, in its place or in
+/// the second copy.
 pub fn is_same(
     base: &Base,
     row: &Row,
@@ -179,12 +249,30 @@ pub fn is_same(
     buffer: &mut [u8],
     seen: &mut dyn FnMut(u64) -> io::Result<()>,
 ) -> io::Result<bool> {
-    let file = match base.content(row) {
-        Ok(file) => file,
-        Err(errno) if is_swapped(errno) => return Ok(false),
-        Err(errno) => return Err(errno.into()),
+    let first = match base.content(row) {
+        Ok(file) => has(file, row, expected, buffer, seen),
+        Err(errno) if is_swapped(errno) => Ok(false),
+        Err(errno) => Err(errno.into()),
     };
-    let mut reading = Rehash::new(file, row.size, seen);
+    // What the system did not say was said by whoever stops this.
+    let lost = match &first {
+        Ok(same) => !same,
+        Err(error) => error.raw_os_error().is_some(),
+    };
+    match base {
+        Base::Tree(tree) if lost && tree.is_spared(row, expected, buffer, seen)? => Ok(true),
+        _ => first,
+    }
+}
+
+fn has(
+    content: impl Read,
+    row: &Row,
+    expected: &Digest,
+    buffer: &mut [u8],
+    seen: &mut dyn FnMut(u64) -> io::Result<()>,
+) -> io::Result<bool> {
+    let mut reading = Rehash::new(content, row.size, seen);
     while reading.read(buffer)? > 0 {}
     reading.equals(expected)
 }

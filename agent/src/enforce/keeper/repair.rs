@@ -84,6 +84,23 @@ impl Keeper {
         }
     }
 
+    /// How far a target is.
+    pub fn phase(&self, target: TargetId) -> Option<Phase> {
+        self.record(target).ok().map(|record| record.phase)
+    }
+
+    /// Whether a path below a target, as the manifest has it, has left the hold.
+    pub fn has_left(&self, target: TargetId, path: &[u8]) -> bool {
+        let records = self.records();
+        records.get(&target).is_some_and(|record| {
+            let covers = |left: &Vec<u8>| {
+                let rest = path.strip_prefix(left.as_slice());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+            };
+            record.left.iter().any(covers)
+        })
+    }
+
     /// Where a target lies, for messages and for findings.
     pub fn path(&self, target: TargetId) -> Option<PathBuf> {
         self.record(target).ok().map(|record| path_of(&record))

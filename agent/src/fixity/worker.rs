@@ -1,0 +1,363 @@
+//! The worker: what is to be read again, step by step.
+//!
+//! It does not sleep and asks no clock but the one it was given: whoever runs it waits between
+//! its steps as long as the plan says. What it has done is on disk in portions; after a crash
+//! some rows are read a second time, and none is left out.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use custody::{
+    digest::Digest,
+    id::{SnapshotId, TargetId},
+    manifest::leaf::SnapshotKey,
+    statement::SnapshotSealed,
+    time::{Span, Time},
+};
+
+use super::{
+    Fixity,
+    house::House,
+    plan::{self, Next, Risk, Standing, Window},
+    portion::Portion,
+    read::{Around, Buffer},
+    register::Register,
+    settings::{Only, SecondCopy},
+    state::{Shelf, State},
+};
+use crate::{disks, enforce::Phase, journal::known::Outcome};
+
+/// How often it is looked what is held.
+const LOOK: Span = Span::seconds(10);
+/// How long reading may go on before it is noted on disk.
+const NOTE: Span = Span::seconds(10);
+/// How much is read in one step: what the pace gives in so many seconds.
+const STEP: u64 = 2;
+/// And never more.
+const MOST: u64 = 64 << 20;
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// So much work was done, and so much a second is the pace; none for as fast as may be.
+    Did {
+        /// Bytes, and [`plan::ROW`] for each row.
+        work: u64,
+        /// Work a second.
+        pace: Option<u64>,
+    },
+    /// There is nothing to do until then, or until something new is held.
+    Rest(Option<Time>),
+}
+
+/// One snapshot that is read again.
+pub(super) struct Held {
+    pub(super) state: State,
+    pub(super) register: Register,
+    pub(super) key: SnapshotKey,
+    pub(super) sealed: SnapshotSealed,
+    /// The root that it lies in.
+    pub(super) root: PathBuf,
+    /// The disks below it.
+    pub(super) disks: BTreeSet<String>,
+    pub(super) portion: Portion,
+    /// Whether its manifest was seen to be the one that was sealed.
+    pub(super) trusted: bool,
+    /// What was done and is not on disk yet.
+    pub(super) dirty: bool,
+    pub(super) noted: Time,
+    /// Not read, and not copied, before then.
+    pub(super) read_after: Time,
+    pub(super) copy_after: Time,
+    /// Contents of the second copy that were read in this round, or made in this process.
+    pub(super) copies: HashSet<Digest>,
+}
+
+/// Reads again what is held.
+pub struct Worker {
+    pub(super) house: Arc<dyn House>,
+    pub(super) fixity: Arc<Fixity>,
+    /// None: nothing is read again, and second copies are made all the same.
+    pub(super) period: Option<Span>,
+    pub(super) clock: Box<dyn Fn() -> Time + Send>,
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) held: BTreeMap<SnapshotId, Held>,
+    pub(super) buffer: Buffer,
+    looked: Option<Time>,
+}
+
+/// Stands between a reader and the host.
+pub(super) struct Guard<'a> {
+    pub(super) house: &'a dyn House,
+    pub(super) stop: &'a AtomicBool,
+    pub(super) left: u64,
+}
+
+impl Around for Guard<'_> {
+    fn may_read(&mut self, bytes: usize) -> bool {
+        self.left = self.left.saturating_sub(bytes as u64);
+        let stop = || self.stop.load(Ordering::Relaxed);
+        !stop() && self.house.before_read(bytes, &stop)
+    }
+
+    fn leaves(&mut self) -> bool {
+        self.left == 0
+    }
+}
+
+impl Worker {
+    /// One that has not looked yet.
+    pub fn new(
+        house: Arc<dyn House>,
+        fixity: Arc<Fixity>,
+        period: Option<Span>,
+        clock: Box<dyn Fn() -> Time + Send>,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            house,
+            fixity,
+            period,
+            clock,
+            stop,
+            held: BTreeMap::new(),
+            buffer: Buffer::default(),
+            looked: None,
+        }
+    }
+
+    pub(super) fn shelf(&self) -> &Shelf {
+        &self.fixity.shelf
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Does the next thing that is to be done.
+    pub fn step(&mut self) -> Step {
+        let now = (self.clock)();
+        if self
+            .looked
+            .is_none_or(|looked| now >= looked + LOOK || now < looked)
+        {
+            self.looked = Some(now);
+            if let Err(error) = self.look(now) {
+                tracing::error!("what is to be read again cannot be looked up: {error}");
+            }
+        }
+        let step = self.copy(now).unwrap_or_else(|| self.read_next(now));
+        self.publish();
+        step
+    }
+
+    fn read_next(&mut self, now: Time) -> Step {
+        let Some(period) = self.period else {
+            return Step::Rest(None);
+        };
+        for held in self.held.values_mut() {
+            let window = held.state.window().at(now, period);
+            (held.state.opens, held.state.due) = (window.opens, window.due);
+        }
+        let standings: Vec<_> = self
+            .held
+            .values()
+            .filter(|held| held.read_after <= now)
+            .map(|held| self.standing(held))
+            .collect();
+        let waiting = self.held.values().map(|held| held.read_after);
+        let waiting = waiting.filter(|after| *after > now).min();
+        match plan::next(&standings, now) {
+            Next::Rest(until) => Step::Rest(until.into_iter().chain(waiting).min()),
+            Next::Read { snapshot, pace } => {
+                let budget = pace.saturating_mul(STEP).clamp(1, MOST);
+                let work = self.with(snapshot, |worker, held| worker.read(held, budget, period));
+                Step::Did {
+                    work: work.unwrap_or(0),
+                    pace: Some(pace),
+                }
+            }
+        }
+    }
+
+    fn standing(&self, held: &Held) -> Standing {
+        Standing {
+            snapshot: held.state.snapshot,
+            left: held.state.left(),
+            window: held.state.window(),
+            risk: self.risk(held),
+        }
+    }
+
+    pub(super) fn risk(&self, held: &Held) -> Risk {
+        if !held.register.is_empty() {
+            Risk::Amiss
+        } else if self.fixity.is_failing(&held.disks) {
+            Risk::Disk
+        } else {
+            Risk::None
+        }
+    }
+
+    /// Works on one that is taken out meanwhile.
+    pub(super) fn with<T>(
+        &mut self,
+        snapshot: SnapshotId,
+        work: impl FnOnce(&mut Self, &mut Held) -> T,
+    ) -> Option<T> {
+        let mut held = self.held.remove(&snapshot)?;
+        let done = work(self, &mut held);
+        self.held.insert(snapshot, held);
+        Some(done)
+    }
+
+    /// Whether a target is held now, and stays so for the moment.
+    pub(super) fn stands(&self, target: TargetId) -> bool {
+        let phase = self.house.keeper().phase(target);
+        phase == Some(Phase::Raised) && !self.house.is_leaving(target)
+    }
+
+    /// Looks what is held, and by which manifest it is to be read: the first that was sealed, for a
+    /// later one may have sealed as it found it what a disk had lost by then.
+    fn look(&mut self, now: Time) -> io::Result<()> {
+        let sealed: Vec<SnapshotSealed> = self.house.book().known(|known| {
+            let all = known.snapshots.values();
+            let sealed = all.filter_map(|outcome| match outcome {
+                Outcome::Done(sealed) => Some(sealed.clone()),
+                Outcome::Failed(_) => None,
+            });
+            sealed.collect()
+        });
+        let mut first: BTreeMap<TargetId, (SnapshotSealed, SnapshotKey)> = BTreeMap::new();
+        for sealed in sealed {
+            let Some(kept) = self.house.evidence().snapshot(&sealed.snapshot)? else {
+                continue;
+            };
+            let earlier = first.get(&kept.target);
+            if earlier.is_none_or(|(known, _)| sealed.ended < known.ended) {
+                first.insert(kept.target, (sealed, kept.key()?));
+            }
+        }
+        let mut wanted = BTreeSet::new();
+        for (target, (sealed, key)) in first {
+            match self.house.keeper().phase(target) {
+                None | Some(Phase::Lowered) => continue,
+                Some(_) => wanted.insert(sealed.snapshot),
+            };
+            if !self.held.contains_key(&sealed.snapshot) && self.stands(target) {
+                let held = self.take_up(target, sealed, key, now)?;
+                self.held.insert(held.state.snapshot, held);
+            }
+        }
+        for snapshot in self.shelf().all()? {
+            if !wanted.contains(&snapshot) {
+                self.held.remove(&snapshot);
+                self.forget(&snapshot)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_up(
+        &self,
+        target: TargetId,
+        sealed: SnapshotSealed,
+        key: SnapshotKey,
+        now: Time,
+    ) -> io::Result<Held> {
+        let state = match self.shelf().get(&sealed.snapshot)? {
+            Some(state) => state,
+            None => {
+                let period = self.period.unwrap_or(Span::days(1));
+                let window = Window::first(sealed.ended, now, period);
+                let state =
+                    State::new(target, sealed.snapshot, (sealed.rows, sealed.bytes), window);
+                self.shelf().put(&state)?;
+                state
+            }
+        };
+        let keeper = self.house.keeper();
+        let root = keeper
+            .path(target)
+            .and_then(|path| crate::enforce::site::Site::root_of(keeper.roots(), &path).cloned())
+            .map(|root| root.path)
+            .unwrap_or_default();
+        Ok(Held {
+            register: Register::open(self.shelf(), &sealed.snapshot)?,
+            disks: disks::below(&root).unwrap_or_default(),
+            root,
+            state,
+            key,
+            sealed,
+            portion: Portion::default(),
+            trusted: false,
+            dirty: false,
+            noted: now,
+            read_after: now,
+            copy_after: now,
+            copies: HashSet::new(),
+        })
+    }
+
+    /// Forgets a snapshot of what is held no more, with its second copy.
+    fn forget(&self, snapshot: &SnapshotId) -> io::Result<()> {
+        let state = self.shelf().get(snapshot)?;
+        if let Some(copy) = state.and_then(|state| state.copy) {
+            let removed = super::store::Store::open(&copy.path)
+                .and_then(|store| store.forget(snapshot).map_err(|errno| errno.to_string()));
+            if let Err(why) = removed {
+                // It is held by nobody and stands in nobody's way; it is tried again.
+                tracing::warn!(%snapshot, "a second copy that is not needed stays: {why}");
+                return Ok(());
+            }
+        }
+        self.shelf().forget(snapshot)
+    }
+
+    /// Puts on disk what was done, where it is time.
+    pub(super) fn note(&self, held: &mut Held, anyway: bool) -> io::Result<()> {
+        let now = (self.clock)();
+        if !held.dirty || !(anyway || now >= held.noted + NOTE || now < held.noted) {
+            return Ok(());
+        }
+        held.register.flush()?;
+        self.shelf().put(&held.state)?;
+        (held.dirty, held.noted) = (false, now);
+        Ok(())
+    }
+
+    /// Puts on disk all that was done: before a rest, and at the end.
+    pub fn flush(&mut self) {
+        let snapshots: Vec<_> = self.held.keys().copied().collect();
+        for snapshot in snapshots {
+            let noted = self.with(snapshot, |worker, held| worker.note(held, true));
+            if let Some(Err(error)) = noted {
+                tracing::error!(%snapshot, "how far it was read again cannot be noted: {error}");
+            }
+        }
+    }
+
+    /// Where copies of a snapshot go, if they go anywhere.
+    pub(super) fn place_of(&self, held: &Held) -> Option<SecondCopy> {
+        let risk = self.risk(held);
+        let begun = held.state.copy.as_ref();
+        let fits = |place: &&SecondCopy| {
+            let wanted = place.only == Only::All || risk > Risk::None || begun.is_some();
+            place.takes(&held.root) && wanted
+        };
+        self.fixity.places.iter().find(fits).cloned()
+    }
+
+    /// Tells the rest of the agent how far all is.
+    fn publish(&self) {
+        let briefs = self.held.values().map(super::Brief::of);
+        self.fixity.publish(briefs.collect());
+    }
+}
