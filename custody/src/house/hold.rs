@@ -6,7 +6,8 @@ use super::{Openings, mechanism::Mechanism, regime::Holding, scope};
 use crate::{
     commit::Commitment,
     id::{AgentId, HoldId, ItemId, OrderId, RequestId, TargetId},
-    statement::{CopyMade, FixityChecked},
+    statement::{CopyMade, FixityChecked, HoldRaised},
+    time::Time,
 };
 
 /// The most targets one statement may place.
@@ -88,6 +89,9 @@ pub struct HeldTarget {
     /// How it is held, once raised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub means: Option<Means>,
+    /// When its agent said that it was raised as it stands: what is held is of no later moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
     /// The last trouble, in a word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
@@ -112,6 +116,28 @@ pub struct HeldTarget {
 }
 
 impl HeldTarget {
+    /// Takes up that it was raised. A second report of the same, such as with new counts, leaves
+    /// the moment as it was.
+    pub(super) fn raised(&mut self, said: HoldRaised, time: Time) {
+        let same = self.means.as_ref().is_some_and(|means| {
+            means.mechanism == said.mechanism && means.file_system == said.file_system
+        });
+        let undisturbed = matches!(self.state, State::Acknowledged | State::Verified);
+        if !(same && undisturbed) {
+            self.since = Some(time);
+        }
+        self.state = State::Acknowledged;
+        self.trouble = None;
+        self.means = Some(Means {
+            mechanism: said.mechanism,
+            file_system: said.file_system,
+            does_not_prevent: said.does_not_prevent,
+            files: said.files,
+            folders: said.folders,
+            bytes: said.bytes,
+        });
+    }
+
     /// Whether approvals took a place below this target out of it, freed yet or not. What was
     /// erased cannot be told: in doubt it is held.
     pub fn let_go(&self, openings: &dyn Openings, path: &[u8]) -> bool {

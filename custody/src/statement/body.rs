@@ -211,8 +211,9 @@ body_types! {
         /// Examples of the places concerned, at most 8.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         places: Vec<Commitment>,
-        /// The process that did it, where the kernel says: program, pid and uid.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        /// The process that did it, where the kernel says: program, pid and uid. It is written
+        /// `process`: in a record `by` is who said it.
+        #[serde(default, rename = "process", skip_serializing_if = "Option::is_none")]
         by: Option<Commitment>,
         /// When it was noticed.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -109,6 +109,7 @@ mod tests {
             holding: Holding::Freeze,
             state: State::Requested,
             means: None,
+            since: None,
             trouble: trouble.then(|| "unproved".to_owned()),
             attempts: 0,
             writers: 0,

@@ -27,6 +27,7 @@ pub(super) fn place(house: &mut House, changes: &mut Changes, index: u64, b: Hol
                 holding,
                 state: State::Requested,
                 means: None,
+                since: None,
                 trouble: None,
                 attempts: 0,
                 writers: 0,

@@ -15,7 +15,7 @@ use super::{
     clearance::State as ClearanceState,
     decide::Accepted,
     finding::Noted,
-    hold::{Means, State},
+    hold::State,
     order::{Order, Status as OrderStatus},
     person::{Person, Role},
     release::State as ReleaseState,
@@ -172,16 +172,7 @@ pub fn apply(house: &mut House, accepted: Accepted, index: u64) -> Changes {
             target.trouble = None;
         }),
         Body::HoldRaised(b) => target(house, &mut changes, index, b.target, |target| {
-            target.state = State::Acknowledged;
-            target.trouble = None;
-            target.means = Some(Means {
-                mechanism: b.mechanism,
-                file_system: b.file_system,
-                does_not_prevent: b.does_not_prevent,
-                files: b.files,
-                folders: b.folders,
-                bytes: b.bytes,
-            });
+            target.raised(b, statement.time);
         }),
         Body::HoldVerified(b) => target(house, &mut changes, index, b.target, |target| {
             target.state = State::Verified;
