@@ -19,6 +19,8 @@ use crate::{
     edge::Machine,
     enforce::Keeper,
     exit::Trouble,
+    gate,
+    guest::{Guest, kept},
     journal::{Journal, SEGMENT, Voice, book::Book},
     link::{
         follow::Link,
@@ -26,7 +28,8 @@ use crate::{
         upload::Uploads,
     },
     status::{self, Live},
-    work::{self, Context, evidence::Evidence, gauge::Gauge, hold},
+    watch::Watch,
+    work::{self, Context, check::check_all, evidence::Evidence, underway::Underways},
 };
 
 /// How long the steps under way may take to end after the agent was told to stop. Every one
@@ -77,7 +80,18 @@ pub async fn run_until(
     let opened = {
         let (place, roots) = (place.clone(), roots.clone());
         let (identity, live) = (Arc::clone(&identity), Arc::clone(&live));
-        move || open(&place, &roots, &identity, live, Uploads::new(connected))
+        let config = config.clone();
+        let guest = Arc::new(guest(&place, &config));
+        move || {
+            open(
+                &place,
+                &config,
+                &identity,
+                live,
+                guest,
+                Uploads::new(connected),
+            )
+        }
     };
     let context = Arc::new(blocking(opened).await?);
     tracing::info!(
@@ -136,11 +150,12 @@ pub async fn run_until(
 /// Opens the journal, the holds and the evidence.
 fn open(
     place: &Place,
-    roots: &[RootConfig],
+    config: &Config,
     identity: &Identity,
     live: Arc<Live>,
     uploads: Uploads,
 ) -> Result<Context, Trouble> {
+    guest: Arc<Guest>,
     let own = |error| Trouble::file("open", &place.0, error);
     let machine = Machine::new().map_err(own)?;
     let voice = Voice {
@@ -151,12 +166,20 @@ fn open(
     };
     let journal = Journal::open(&place.journal(), voice, SEGMENT)?;
     let book = Book::new(journal, Arc::new(machine))?;
-    let keeper = Keeper::open(&place.holds(), roots.iter().map(RootConfig::root).collect());
+    let everywhere = config.roots.iter().map(everywhere).collect::<Vec<_>>();
+    let everywhere = everywhere.as_slice();
+    // Before the vaults are made anew, where they are missing.
+    gate::tell::look(place, &book, everywhere)?;
+    let boot = book.edge().moment().map_err(own)?.boot;
+    // Also those that are not there now: what they held is found missing, and again once it is.
+    let keeper = Keeper::open(&place.holds(), everywhere.to_vec());
     let mut keeper = keeper.map_err(|error| Trouble::Failed(format!("{error}.")))?;
     // A root may contain the agent's own keys and journal: frozen with it, it could say no more.
     keeper.leave_out(&place.0);
     Ok(Context {
         book,
+    keeper.with_objects(Objects::new(config.stores.clone()));
+    gate::wiped::note(place, everywhere).map_err(own)?;
         keeper,
         evidence: Evidence::open(place).map_err(own)?,
         queue: work::queue::Queue::default(),
@@ -164,9 +187,37 @@ fn open(
         live,
     })
 }
+        guest,
+        underway: Underways::default(),
+        watch: Watch::open(&place.holds(), boot),
+        place: place.clone(),
 
 /// The roots with their paths made plain, as the keeper and the inventory use them. One that
 /// is not there (a disk that is not mounted) is left out: what the others hold needs the agent.
+/// The guest, with the limits that the coordinator last set, or those of the configuration.
+fn guest(place: &Place, config: &Config) -> Guest {
+    let kept = kept::load(place).unwrap_or_else(|error| {
+        // No reason not to hold. Connected, the agent is told them again.
+        let path = place.limits();
+        let path = path.display();
+        tracing::error!(%error, "the limits in {path} cannot be read; those of agent.toml count");
+        None
+    });
+    if config.guest.yield_above > 0 && !Guest::can_tell_load() {
+        tracing::warn!(
+            "this kernel does not say how long its programs wait (/proc/pressure is missing): \
+             reading does not yield to the host's own load. Set limits instead"
+        );
+    }
+    let limits = kept.or_else(|| config.guest.limits()).unwrap_or_default();
+    Guest::new(limits, config.guest.yield_above)
+}
+
+/// A root, also one that is not there now.
+fn everywhere(root: &RootConfig) -> Root {
+    plain(root).as_ref().unwrap_or(root).root()
+}
+
 fn canonical(roots: &[RootConfig]) -> Vec<RootConfig> {
     let mut found = Vec::new();
     for (number, root) in roots.iter().enumerate() {

@@ -13,7 +13,15 @@ use std::{
 use custody::house::scope::is_plain_path;
 use serde::{Deserialize, Serialize};
 
-use crate::{durable, enforce::Root, exit::Trouble};
+use crate::{
+    durable,
+    enforce::{
+        Root,
+        objects::{StoreConfig, settings::are_apart},
+    },
+    exit::Trouble,
+    guest::kept::GuestConfig,
+};
 
 /// What an operator may set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,9 +30,15 @@ pub struct Config {
     /// How often all that is held is checked, in minutes; 0: only at start.
     #[serde(default = "hourly")]
     pub check_minutes: u64,
+    /// What reading may take of the host.
+    #[serde(default)]
+    pub guest: GuestConfig,
     /// The parts of the host in which it may hold things.
     #[serde(default)]
     pub roots: Vec<RootConfig>,
+    /// The object stores in which it may hold things.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stores: Vec<StoreConfig>,
     /// Logs.
     #[serde(default)]
     pub log: Log,
@@ -103,7 +117,9 @@ impl Config {
     pub fn with_roots(roots: Vec<RootConfig>) -> Self {
         Self {
             check_minutes: hourly(),
+            guest: GuestConfig::default(),
             roots,
+            stores: Vec::new(),
             log: Log::default(),
         }
     }
@@ -135,6 +151,27 @@ impl Config {
 
     /// Whether its values can be meant.
     pub fn check(&self) -> Result<(), Trouble> {
+        if self.guest.limits().is_none() {
+            let why = "The limits in [guest] cannot be meant. Each is at least 1, and hours are \
+                       two times of the day, UTC, such as \"22:00-06:00\"; leave one out to set \
+                       none.";
+            return Err(Trouble::Usage(why.to_owned()));
+        }
+        for (number, store) in self.stores.iter().enumerate() {
+            store.check().map_err(Trouble::Usage)?;
+            let others = self.stores[..number].iter().map(|other| &other.path);
+            let places = self.roots.iter().map(|root| &root.path).chain(others);
+            if let Some(other) = places
+                .into_iter()
+                .find(|other| !are_apart(&store.path, other))
+            {
+                return Err(Trouble::Usage(format!(
+                    "Store {} overlaps {}. Give each a path of its own.",
+                    store.path.display(),
+                    other.display()
+                )));
+            }
+        }
         let mut seen = HashSet::new();
         for root in &self.roots {
             let shown = root.path.display();
@@ -168,6 +205,11 @@ impl Place {
     /// The journal's folder.
     pub fn journal(&self) -> PathBuf {
         self.0.join("journal")
+    }
+
+    /// The limits that the coordinator set.
+    pub fn limits(&self) -> PathBuf {
+        self.0.join("limits.json")
     }
 
     /// The keeper's folder.
@@ -238,6 +280,11 @@ mod tests {
             let roots = roots.into_iter().map(flag).collect();
             let refused = Config::with_roots(roots).store(&place).unwrap_err();
             assert_eq!(refused.code(), 2);
+        }
+        let mut other = good.clone();
+        for hours in ["22:00", "25:00-01:00"] {
+            other.guest.hours = Some(hours.to_owned());
+            assert_eq!(other.store(&place).unwrap_err().code(), 2);
         }
         fs::write(place.config(), "roofs = 1").unwrap();
         assert_eq!(Config::load(&place).unwrap_err().code(), 2);

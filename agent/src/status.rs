@@ -9,14 +9,16 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use custody::{id::AgentId, time::Time};
+use custody::{house::limits::Limits, id::AgentId, time::Time};
+use proto::v1::Underway;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::Place,
+    config::{Config, Place},
     durable,
     edge::now,
     exit::Trouble,
+    guest::{Guest, kept},
     journal::{
         Journal,
         known::{Known, Outcome, Stage},
@@ -39,7 +41,58 @@ pub struct LiveState {
     pub trouble: Option<String>,
     /// Long work under way: things done and bytes read.
     #[serde(default)]
-    pub working: BTreeMap<String, (u64, u64)>,
+    pub working: BTreeMap<String, Working>,
+    /// How the watch stands.
+    #[serde(default)]
+    pub watch: WatchState,
+}
+
+/// How far long work is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Working {
+    /// Things done.
+    pub things: u64,
+    /// Bytes read or sent.
+    pub bytes: u64,
+    /// Bytes that there are to read or send; 0 where it is not known.
+    pub total_bytes: u64,
+    /// Bytes read or sent in a second, lately.
+    pub bytes_per_second: u64,
+    /// Seconds until it is done at this rate; 0 where it is not known.
+    pub seconds_left: u64,
+    /// Why it is held back, in a word: `paused`, `hours`, `host-busy`, `limited`; else empty.
+    #[serde(default)]
+    pub waits: String,
+}
+
+impl From<&Underway> for Working {
+    fn from(underway: &Underway) -> Self {
+        Self {
+            things: underway.things,
+            bytes: underway.bytes,
+            total_bytes: underway.total_bytes,
+            bytes_per_second: underway.bytes_per_second,
+            seconds_left: underway.seconds_left,
+            waits: underway.waits.clone(),
+        }
+    }
+}
+
+impl Working {
+    fn to_text(&self) -> String {
+        let mut text = format!("{} things, {} bytes", self.things, self.bytes);
+        if self.total_bytes > 0 {
+            text.push_str(&format!(" of {}", self.total_bytes));
+        }
+        text.push_str(&format!(", {} bytes/s", self.bytes_per_second));
+        if self.seconds_left > 0 {
+            text.push_str(&format!(", {} s left", self.seconds_left));
+        }
+        if !self.waits.is_empty() {
+            text.push_str(&format!(" ({})", self.waits));
+        }
+        text
+    }
 }
 
 /// The running agent's own state, shared by its parts.
@@ -67,8 +120,8 @@ impl Live {
     }
 
     /// Long work is under way.
-    pub fn busy(&self, name: &str, figures: (u64, u64)) {
-        self.state().working.insert(name.to_owned(), figures);
+    pub fn busy(&self, name: &str, working: Working) {
+        self.state().working.insert(name.to_owned(), working);
     }
 
     /// It is over.
@@ -121,6 +174,12 @@ pub struct Status {
     pub snapshots: BTreeMap<String, String>,
     /// Releases, with how each ended.
     pub releases: BTreeMap<String, String>,
+    /// What reading may take of the host, as the coordinator or agent.toml says.
+    pub limits: Limits,
+    /// Reading slows down while others wait for more than so many percent of the time; 0: never.
+    pub yield_above: u64,
+    /// Whether the kernel says how long others wait; where it does not, reading cannot yield.
+    pub host_load: bool,
 }
 
 fn outcome<T>(outcome: &Outcome<T>, done: &str) -> String {
@@ -155,6 +214,9 @@ pub fn read(place: &Place) -> Result<Status, Trouble> {
         origin: identity.enrolment.origin,
         epoch: identity.enrolment.epoch,
         running,
+    let guest = Config::load(place).map(|config| config.guest);
+    let guest = guest.unwrap_or_default();
+    let kept = kept::load(place).ok().flatten();
         live,
         certificate_ends: ends.map(|end| Time::from_millis(end.saturating_mul(1000))),
         statements: known.head.seq,
@@ -166,6 +228,9 @@ pub fn read(place: &Place) -> Result<Status, Trouble> {
             .map(|(id, target)| (id.to_string(), target.stage))
             .collect(),
         snapshots: known
+        limits: kept.or_else(|| guest.limits()).unwrap_or_default(),
+        yield_above: guest.yield_above,
+        host_load: Guest::can_tell_load(),
             .snapshots
             .iter()
             .map(|(id, ended)| (id.to_string(), outcome(ended, "sealed")))
@@ -211,16 +276,48 @@ impl Status {
             lines.push(format!("target       {id}  {word}"));
         }
         for (id, ended) in &self.snapshots {
+        lines.push(format!("reading      {}", self.guest()));
+        if self.running {
+            lines.push(format!("watch        {}", self.live.watch.to_text()));
+        }
             lines.push(format!("snapshot     {id}  {ended}"));
         }
         for (id, ended) in &self.releases {
             lines.push(format!("release      {id}  {ended}"));
         }
-        for (name, (things, bytes)) in &self.live.working {
-            lines.push(format!(
-                "working      {name}: {things} things, {bytes} bytes"
-            ));
+        for (name, working) in &self.live.working {
+            lines.push(format!("working      {name}: {}", working.to_text()));
         }
         lines.join("\n")
     }
 }
+
+    /// What reading may take, in words.
+    fn guest(&self) -> String {
+        let limits = &self.limits;
+        let mut parts = Vec::new();
+        if limits.paused {
+            parts.push("paused".to_owned());
+        }
+        let mut limit = |value: Option<u64>, unit: &str| {
+            parts.extend(value.map(|value| format!("at most {value}{unit}")));
+        };
+        limit(limits.cpu_percent, " % of a core");
+        limit(limits.read_bytes, " bytes/s");
+        limit(limits.reads, " reads/s");
+        if let (Some(from), Some(until)) = (limits.from_minute, limits.until_minute) {
+            let time = |minute: u64| format!("{:02}:{:02}", minute / 60, minute % 60);
+            parts.push(format!("from {} to {} UTC", time(from), time(until)));
+        }
+        match (self.yield_above, self.host_load) {
+            (0, _) => {}
+            (above, true) => parts.push(format!("yields when others wait above {above} %")),
+            (_, false) => parts.push(
+                "cannot yield to the host's load: this kernel has no /proc/pressure".to_owned(),
+            ),
+        }
+        if parts.is_empty() {
+            parts.push("not limited".to_owned());
+        }
+        parts.join(", ")
+    }

@@ -15,7 +15,8 @@ fn the_example_is_read_and_names_every_key() {
         root.path.join(".holdfast-vault"),
         "the vault that is shown is the default one"
     );
-    let defaults = Config::with_roots(example.roots.clone());
+    let mut defaults = Config::with_roots(example.roots.clone());
+    defaults.stores.clone_from(&example.stores);
     assert_eq!(example, defaults);
     // Read as plain TOML it has the same keys: none is left to its default unsaid.
     let plain: toml::Value = toml::from_str(EXAMPLE).unwrap();

@@ -103,6 +103,7 @@ impl Scene {
             recipient,
             parts: &[self.part(chosen)],
             out: &self.parcel(),
+            pace: &|_| {},
         };
         pack(&what, progress, |_| Ok(()))
     }

@@ -76,6 +76,7 @@ fn half_a_gigabyte_is_packed_in_less_than_a_tenth_of_it() {
         recipient: &identity.to_public().to_string(),
         parts: &[(part, base)],
         out: &parcel,
+        pace: &|_| {},
     };
     let packed = pack(&what, &Progress::default(), |_| Ok(())).unwrap();
     assert!(packed.bytes > size);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use proto::v1::{
-    Beat, FromAgent, Hello, Locate, Located, Recorded, ToAgent, Turned, Welcome,
+    Beat, FromAgent, Hello, Locate, Located, Recorded, RootInfo, ToAgent, Turned, Welcome,
     fleet_client::FleetClient, from_agent::Message as Up, to_agent::Message as Down,
 };
 use tokio::{
@@ -177,7 +177,7 @@ impl Link {
         let head = self.context.book.known(|known| known.head);
         let hello = Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            roots: host::inventory(&self.roots),
+            roots: self.inventory(),
             epoch: head.epoch,
             next_seq: head.seq,
         };
@@ -202,6 +202,8 @@ impl Link {
         let evidence = Arc::new(self.context.evidence.clone());
         let reporting = report::report(self.context.book.clone(), evidence, from, up.clone());
         tokio::pin!(reporting);
+        let telling = report::tell(&self.context.underway, up.clone());
+        tokio::pin!(telling);
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let renewing = self.keep_certified(channel, &tls);
@@ -223,6 +225,7 @@ impl Link {
                     let _ = up.try_send(message(Up::Beat(Beat { sent_unix_ms })));
                 }
                 () = &mut renewing => return Ok(End::Renewed),
+                () = &mut telling => return Err(End::Lost("The stream ended.".to_owned())),
             }
         }
     }
@@ -314,13 +317,24 @@ impl Link {
         )))
     }
 
+    /// Where this agent may hold: folders of its host, and object stores.
+    fn inventory(&self) -> Vec<RootInfo> {
+        let mut all = host::inventory(&self.roots);
+        all.extend(host::stores(self.context.keeper.objects().stores()));
+        all
+    }
+
     /// Looks which places are there, without holding up the stream.
     fn locate(&self, locate: Locate, up: mpsc::Sender<FromAgent>) {
         let roots = self.roots.clone();
+        let context = Arc::clone(&self.context);
         tokio::spawn(async move {
             let question = locate.question;
             let looked = tokio::task::spawn_blocking(move || {
-                let there = |path: &_| host::is_there(&roots, AsRef::<[u8]>::as_ref(path));
+                let there = |path: &_| {
+                    let path = AsRef::<[u8]>::as_ref(path);
+                    host::is_there(&roots, path) || context.keeper.is_in_store(path)
+                };
                 locate.paths.into_iter().filter(there).collect()
             });
             let found = looked.await.unwrap_or_default();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use custody::ledger::entry::Entry;
 use proto::v1::{AgentStatement, FromAgent, Opening, from_agent::Message};
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast::error::RecvError, mpsc};
 
 use crate::{
     journal::{
@@ -13,7 +13,7 @@ use crate::{
         error::JournalError,
         outbox::{Outbox, Said},
     },
-    work::evidence::Evidence,
+    work::{evidence::Evidence, underway::Underways},
 };
 
 /// How many statements are read at a time.
@@ -48,6 +48,24 @@ pub(super) async fn report(
         }
         if heads.changed().await.is_err() {
             return Ok(());
+        }
+    }
+}
+
+/// Sends how far long work is, for as long as the stream lasts. What there is no room for is left
+/// out: the next one says more.
+pub(super) async fn tell(underways: &Underways, up: mpsc::Sender<FromAgent>) {
+    let mut told = underways.listen();
+    let send = |underway| {
+        let message = Some(Message::Underway(underway));
+        let _ = up.try_send(FromAgent { message });
+    };
+    underways.all().into_iter().for_each(send);
+    loop {
+        match told.recv().await {
+            Ok(underway) => send(underway),
+            Err(RecvError::Lagged(_)) => underways.all().into_iter().for_each(send),
+            Err(RecvError::Closed) => return,
         }
     }
 }

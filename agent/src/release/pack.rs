@@ -37,6 +37,8 @@ pub struct Packing<'a> {
     pub parts: &'a [(Part, Base)],
     /// Where the parcel is written.
     pub out: &'a Path,
+    /// Asked after every read for the bytes that it gave; it may wait.
+    pub pace: &'a dyn Fn(usize),
 }
 
 /// A parcel.
@@ -151,8 +153,11 @@ pub fn pack(
     Ok(packed)
 }
 
-fn going_on(progress: &Progress, bytes: u64) -> io::Result<()> {
+fn going_on(what: &Packing<'_>, progress: &Progress, bytes: u64) -> io::Result<()> {
     progress.bytes.fetch_add(bytes, Ordering::Relaxed);
+    if bytes > 0 {
+        (what.pace)(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
     if progress.stop.load(Ordering::Relaxed) {
         return Err(io::Error::other(Stop));
     }
@@ -187,7 +192,7 @@ fn write_rows(what: &Packing<'_>, progress: &Progress) -> Result<(PathBuf, File,
     let mut rows = 0;
     for (at, (part, _)) in what.parts.iter().enumerate() {
         let shown = part.shown(|shown| {
-            going_on(progress, 0)?;
+            going_on(what, progress, 0)?;
             rows += 1;
             let line = Line {
                 snapshot: part.snapshot.to_string(),
@@ -246,9 +251,9 @@ fn compare(what: &Packing<'_>, progress: &Progress) -> Result<(), PackError> {
         let compared = part.each(|row: Row, leaf| -> Result<(), Trouble> {
             progress.rows.fetch_add(1, Ordering::Relaxed);
             let (Shape::File, Some(expected)) = (shape(&row), row.sha256) else {
-                return Ok(going_on(progress, 0)?);
+                return Ok(going_on(what, progress, 0)?);
             };
-            let mut seen = |bytes| going_on(progress, bytes);
+            let mut seen = |bytes| going_on(what, progress, bytes);
             if !is_same(base, &row, &expected, &mut buffer, &mut seen)? {
                 count += 1;
                 if leaves.len() < MOST_NAMED {
@@ -283,7 +288,7 @@ fn write_files<W: io::Write>(
             let (Shape::File, Some(expected)) = (shape, row.sha256) else {
                 return Ok(archive.row(&name, &row, shape, io::empty())?);
             };
-            let mut seen = |bytes| going_on(progress, bytes);
+            let mut seen = |bytes| going_on(what, progress, bytes);
             let file = match base.content(&row) {
                 Ok(file) => file,
                 Err(errno) => {

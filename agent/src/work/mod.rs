@@ -10,18 +10,21 @@ pub mod hold;
 pub mod job;
 mod parcel;
 pub mod queue;
+mod limits;
 mod snapshot;
 
+mod rate;
 use std::{
+pub mod underway;
     collections::HashMap,
     io,
     os::unix::ffi::OsStrExt as _,
     path::Path,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use proto::v1::Task;
+use proto::v1::{Task, task::Task as Wire};
 use tokio::{task::JoinSet, time::interval};
 use tokio_util::sync::CancellationToken;
 
@@ -32,16 +35,19 @@ use self::{
     queue::Queue,
 };
 use crate::{
+    underway::{Meter, Underways},
     enforce::{Keeper, Record},
     journal::{book::Book, error::JournalError, known::Stage},
+    config::Place,
     link::upload::Uploads,
+    guest::Guest,
     status::Live,
 };
 
 /// How many raise and lower at a time: one that waits for a writer holds up no other.
 const HOLDERS: usize = 2;
-/// How often a long job says how far it is.
-const TELL: Duration = Duration::from_secs(10);
+/// How often it is said how far a long job is, and how many times between two lines of the log.
+const TELL: (Duration, u64) = (Duration::from_secs(2), 5);
 /// The first and the longest wait before trouble is tried again.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
@@ -62,6 +68,14 @@ pub struct Context {
 }
 
 /// How a job ended.
+    /// What reading asks before each read.
+    pub guest: Arc<Guest>,
+    /// What is under way.
+    pub underway: Underways,
+    /// Where the agent's own files are.
+    pub place: Place,
+    /// What it shares with those who watch.
+    pub watch: Watch,
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
     /// There is nothing left to do.
@@ -102,6 +116,9 @@ impl Context {
         let job = match Job::from_wire(task) {
             Ok(job) => job,
             Err(error) => return tracing::warn!(%error, "a task is not understood"),
+        if let Some(Wire::SetLimits(wire)) = &task.task {
+            return self.set_limits(wire, task.position);
+        }
         };
         let about = job.about();
         match self.book.took(&about, task.position) {
@@ -152,7 +169,7 @@ impl Context {
             .known(|known| known.took.get(&job.about()).copied())
     }
 
-    fn perform(&self, job: &Job, gauge: &Gauge) -> Result<Done, Undone> {
+    fn perform(&self, job: &Job, gauge: &Arc<Gauge>) -> Result<Done, Undone> {
         match job {
             Job::Raise {
                 target,
@@ -228,8 +245,7 @@ async fn lane(context: Arc<Context>, lane: Lane, stop: CancellationToken) {
 
 /// Does one job, says how far it is, and brakes it when all is to stop.
 async fn one(context: &Arc<Context>, job: &Job, stop: &CancellationToken) -> Result<Done, Undone> {
-    let gauge = Arc::new(Gauge::default());
-    let began = Instant::now();
+    let gauge = Arc::new(Gauge::of(&context.guest));
     let working = {
         let (context, job, gauge) = (Arc::clone(context), job.clone(), Arc::clone(&gauge));
         async move {
@@ -253,30 +269,16 @@ async fn one(context: &Arc<Context>, job: &Job, stop: &CancellationToken) -> Res
         }
     };
     tokio::pin!(working);
-    let mut tell = interval(TELL);
+    let mut meter = Meter::new(context, job);
+    let mut tell = interval(TELL.0);
     tell.tick().await;
-    let mut before = (0, 0);
-    loop {
+    let done = loop {
         tokio::select! {
-            done = &mut working => return done,
+            done = &mut working => break done,
             () = stop.cancelled(), if !gauge.is_stopped() => gauge.stop(),
-            _ = tell.tick() => {
-                let now = gauge.figures();
-                let per = |now: u64, before: u64| now.saturating_sub(before) / TELL.as_secs();
-                tracing::info!(
-                    about = job.about(),
-                    task = job.word(),
-                    things = now.0,
-                    bytes = now.1,
-                    things_per_second = per(now.0, before.0),
-                    bytes_per_second = per(now.1, before.1),
-                    seconds = began.elapsed().as_secs(),
-                    "under way"
-                );
-                let name = format!("{} {}", job.word(), job.about());
-                context.live.busy(&name, now);
-                before = now;
-            }
+            _ = tell.tick() => meter.tell(context, &gauge, TELL.1),
         }
-    }
+    };
+    meter.over(context);
+    done
 }

@@ -123,6 +123,10 @@ fn fresh(
         recipient,
         parts: &parts,
         out: &out,
+        // Told to stop, packing looks for itself.
+        pace: &|bytes| {
+            let _ = gauge.before_read(bytes);
+        },
     };
     let packed = pack(&what, &gauge.read, |packed| {
         let packed = ParcelFile {
@@ -167,6 +171,30 @@ fn fresh(
     })
 }
 
+/// Where the bytes of one snapshot are.
+fn base(context: &Context, rows: &PackRows) -> Result<Base, Trouble> {
+    let word = |trouble: HoldTrouble| match trouble {
+        HoldTrouble::UnknownTarget => Trouble::word("not-held"),
+        trouble => Trouble::word(trouble.word()),
+    };
+    if let Some(store) = context.keeper.store_source(rows.target).map_err(word)? {
+        return Base::store(store).map_err(|trouble| Trouble::word(trouble.word()));
+    }
+    let source = context.keeper.source(rows.target).map_err(word)?;
+    Base::open(&source).map_err(|errno| {
+        if is_swapped(errno) {
+            let what = FindingKind::BytesDiffer;
+            let count = rows.rows.count();
+            Trouble::found(
+                "bytes-differ",
+                finding(what, rows.target, count, Vec::new()),
+            )
+        } else {
+            Trouble::word(io_word(&errno.into()))
+        }
+    })
+}
+
 /// Where the rows and bytes of one snapshot are.
 fn part(context: &Context, rows: &PackRows) -> Result<(Part, Base), Trouble> {
     let sealed = context
@@ -182,23 +210,7 @@ fn part(context: &Context, rows: &PackRows) -> Result<(Part, Base), Trouble> {
     if state.target != rows.target {
         return Err(Trouble::word("unknown-snapshot"));
     }
-    let source = match context.keeper.source(rows.target) {
-        Ok(source) => source,
-        Err(HoldTrouble::UnknownTarget) => return Err(Trouble::word("not-held")),
-        Err(trouble) => return Err(Trouble::word(trouble.word())),
-    };
-    let base = Base::open(&source).map_err(|errno| {
-        if is_swapped(errno) {
-            let what = FindingKind::BytesDiffer;
-            let count = rows.rows.count();
-            Trouble::found(
-                "bytes-differ",
-                finding(what, rows.target, count, Vec::new()),
-            )
-        } else {
-            Trouble::word(io_word(&errno.into()))
-        }
-    })?;
+    let base = base(context, rows)?;
     let part = Part {
         snapshot: rows.snapshot,
         manifest: context.evidence.manifest(&rows.snapshot),

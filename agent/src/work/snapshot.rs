@@ -4,7 +4,12 @@
 //! it is said: begun again after a crash it is the same snapshot, and nothing that was hashed
 //! and sealed is hashed a second time.
 
-use std::{fs::File, io, os::fd::AsFd as _};
+use std::{
+    fs::File,
+    io,
+    os::fd::AsFd as _,
+    sync::{Arc, atomic::Ordering},
+};
 
 use custody::{
     id::{SnapshotId, TargetId},
@@ -25,11 +30,12 @@ use super::{
 };
 use crate::{
     capture::{
-        seal::{Capture, CaptureError, capture, digest_of},
+        objects::{ObjectCapture, StoreSource, capture_objects},
+        seal::{Capture, CaptureError, Sealed, capture_with, digest_of},
         trouble::errno_word,
     },
     edge::now,
-    enforce::HoldTrouble,
+    enforce::{HoldTrouble, objects::StoreTrouble},
     journal::known::Stage,
 };
 
@@ -40,7 +46,7 @@ pub(super) fn take(
     context: &Context,
     snapshot: SnapshotId,
     target: TargetId,
-    gauge: &Gauge,
+    gauge: &Arc<Gauge>,
 ) -> Result<Done, Undone> {
     if context
         .book
@@ -121,17 +127,23 @@ fn seal(
     context: &Context,
     snapshot: SnapshotId,
     state: &SnapshotFile,
-    gauge: &Gauge,
+    gauge: &Arc<Gauge>,
 ) -> Result<SealedFile, Trouble> {
     let key = state.key().map_err(|e| Trouble::Failed(io_word(&e)))?;
     let out = context.evidence.manifest(&snapshot);
     if out.exists() {
         // Sealed, and then a crash: its rows give what it came to.
         tracing::info!(%snapshot, "the manifest stands already; it is read again");
-        return reread(&out, &key).map_err(|_| Trouble::Failed("manifest-damaged".to_owned()));
+        return reread(&out, &key, gauge).map_err(|_| Trouble::Failed("manifest-damaged".to_owned()));
     }
-    let source = match context.keeper.source(state.target) {
-        Ok(source) => source,
+    let source = context.keeper.store_source(state.target);
+    let source = source.and_then(|store| match store {
+        Some(store) => Ok(Ok(store)),
+        None => context.keeper.source(state.target).map(Err),
+    });
+    let source = match source {
+        Ok(Err(source)) => source,
+        Ok(Ok(store)) => return seal_objects(&store, snapshot, &key, &out, gauge),
         Err(HoldTrouble::UnknownTarget) => {
             // Taken on and not raised yet: its capture waits for it.
             let coming = context.book.known(|known| {
@@ -156,8 +168,34 @@ fn seal(
         out: &out,
         threads: std::thread::available_parallelism().map_or(2, usize::from),
     };
-    let sealed = capture(&what, &gauge.read).map_err(|error| match error {
+    sealed_file(capture_with(&what, &gauge.shared(), &gauge.read))
+}
+
+/// The same for a target in an object store.
+fn seal_objects(
+    source: &StoreSource,
+    snapshot: SnapshotId,
+    key: &SnapshotKey,
+    out: &std::path::Path,
+    gauge: &Arc<Gauge>,
+) -> Result<SealedFile, Trouble> {
+    let what = ObjectCapture {
+        source,
+        snapshot,
+        key,
+        out,
+    };
+    sealed_file(capture_objects(&what, &gauge.shared(), &gauge.read))
+}
+
+fn sealed_file(sealed: Result<Sealed, CaptureError>) -> Result<SealedFile, Trouble> {
+    let sealed = sealed.map_err(|error| match error {
         CaptureError::Stopped => Trouble::Stopped,
+        // Nothing is said of a store that cannot be reached: it is asked again.
+        CaptureError::Store(StoreTrouble::Unreachable { .. } | StoreTrouble::Broken) => {
+            Trouble::NotYet
+        }
+        CaptureError::Store(trouble) => Trouble::Failed(trouble.word().to_owned()),
         CaptureError::Target(errno) => match errno {
             rustix::io::Errno::NOENT => Trouble::Failed("not-found".to_owned()),
             other => Trouble::Failed(errno_word(other)),
@@ -177,7 +215,11 @@ fn seal(
 }
 
 /// What a manifest that stands came to, from its own rows, each recomputed with the key.
-fn reread(path: &std::path::Path, key: &SnapshotKey) -> Result<SealedFile, ManifestError> {
+fn reread(
+    path: &std::path::Path,
+    key: &SnapshotKey,
+    gauge: &Gauge,
+) -> Result<SealedFile, ManifestError> {
     let open = |error: io::Error| ManifestError::Parquet(error.to_string());
     let mut frontier = Frontier::new();
     let (mut bytes, mut unreadable) = (0, 0);
@@ -193,6 +235,7 @@ fn reread(path: &std::path::Path, key: &SnapshotKey) -> Result<SealedFile, Manif
             return Err(ManifestError::Leaf(at));
         }
         frontier.push(stored.leaf);
+        gauge.read.rows.fetch_add(1, Ordering::Relaxed);
     }
     let (manifest, manifest_bytes) = digest_of(path).map_err(open)?;
     Ok(SealedFile {

@@ -65,9 +65,34 @@ impl Limits {
     }
 }
 
+/// Reads hours as people write them, `22:00-06:00`, as minutes of the day.
+pub fn hours(text: &str) -> Option<(u64, u64)> {
+    let minute = |time: &str| {
+        let (hour, minute) = time.split_once(':')?;
+        let number = |digits: &str, below: u64| {
+            let plain = digits.len() <= 2 && digits.bytes().all(|b| b.is_ascii_digit());
+            let number: u64 = digits.parse().ok()?;
+            (plain && number < below).then_some(number)
+        };
+        Some(number(hour, 24)? * 60 + number(minute, 60)?)
+    };
+    let (from, until) = text.split_once('-')?;
+    let (from, until) = (minute(from.trim())?, minute(until.trim())?);
+    (from != until).then_some((from, until))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hours_are_read_as_people_write_them() {
+        assert_eq!(super::hours("22:00-06:00"), Some((1320, 360)));
+        assert_eq!(super::hours("0:05 - 9:30"), Some((5, 570)));
+        for text in ["22-6", "24:00-6:00", "1:60-2:00", "6:00-6:00", "+1:00-2:00", "", "1:00"] {
+            assert_eq!(super::hours(text), None, "{text}");
+        }
+    }
 
     fn hours(from: u64, until: u64) -> Limits {
         Limits {
