@@ -11,7 +11,10 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use crate::{
     config::RootConfig,
     disks,
-    enforce::site::{Site, file_system},
+    enforce::{
+        objects::{StoreConfig, raise::FILE_SYSTEM},
+        site::{Site, file_system},
+    },
 };
 
 /// The roots as the coordinator's inventory shows them.
@@ -30,6 +33,17 @@ pub fn inventory(roots: &[RootConfig]) -> Vec<RootInfo> {
                 .collect(),
         })
         .collect()
+}
+
+/// The object stores, as the same inventory shows them.
+pub fn stores(stores: &[StoreConfig]) -> Vec<RootInfo> {
+    let shown = stores.iter().map(|store| RootInfo {
+        path: store.path_bytes().to_vec().into(),
+        file_system: FILE_SYSTEM.to_owned(),
+        accounts: store.accounts.clone(),
+        ..RootInfo::default()
+    });
+    shown.collect()
 }
 
 /// Whether something is at this absolute path, below a root and reached without a symlink.

@@ -60,7 +60,9 @@ impl Agent {
     }
 
     fn check(&self, n: u8) -> Vec<Found> {
-        self.keeper().check(target(n), &Progress::default()).unwrap()
+        self.keeper()
+            .check(target(n), &Progress::default())
+            .unwrap()
     }
 
     fn proved(&self, n: u8) -> bool {
@@ -69,7 +71,10 @@ impl Agent {
     }
 
     fn lower(&self, n: u8) -> (u64, u64) {
-        let lowered = self.keeper().lower(target(n), &Progress::default()).unwrap();
+        let lowered = self
+            .keeper()
+            .lower(target(n), &Progress::default())
+            .unwrap();
         (lowered.freed, lowered.kept)
     }
 }
@@ -94,18 +99,39 @@ fn what_exists_at_the_moment_is_held_and_nothing_else() {
         put("c/alice/hidden"),
         put("c/alice/z"),
     ];
-    bucket.call("delete_object", json!({"Key": "c/alice/hidden"})).unwrap();
-    let outside = [put("c/alice2"), put("c/alice2/x"), put("alice/x"), put("c/bob")];
+    bucket
+        .call("delete_object", json!({"Key": "c/alice/hidden"}))
+        .unwrap();
+    let outside = [
+        put("c/alice2"),
+        put("c/alice2/x"),
+        put("alice/x"),
+        put("c/bob"),
+    ];
 
     let agent = Agent::new(s3.config(&bucket.name, "c/", 0));
     let path = Path::new("/s3/archive/alice");
-    let plan = agent.keeper().plan_counted(path, Holding::Freeze, &Progress::default()).unwrap();
-    assert_eq!((plan.mechanism, plan.files), (Mechanism::ObjectLock, Some(6)));
-    assert!(inside.iter().all(|(key, id)| !bucket.is_held(key, id)), "a plan changes nothing");
+    let plan = agent
+        .keeper()
+        .plan_counted(path, Holding::Freeze, &Progress::default())
+        .unwrap();
+    assert_eq!(
+        (plan.mechanism, plan.files),
+        (Mechanism::ObjectLock, Some(6))
+    );
+    assert!(
+        inside.iter().all(|(key, id)| !bucket.is_held(key, id)),
+        "a plan changes nothing"
+    );
 
     let raised = agent.raise(1, "/s3/archive/alice").unwrap();
     assert_eq!((raised.mechanism, raised.files), (Mechanism::ObjectLock, 6));
-    let says = |word: &str| raised.does_not_prevent.iter().any(|line| line.contains(word));
+    let says = |word: &str| {
+        raised
+            .does_not_prevent
+            .iter()
+            .any(|line| line.contains(word))
+    };
     assert!(says("1 delete markers") && says("take them off"));
     assert!(inside.iter().all(|(key, id)| bucket.is_held(key, id)));
     assert!(outside.iter().all(|(key, id)| !bucket.is_held(key, id)));
@@ -114,11 +140,16 @@ fn what_exists_at_the_moment_is_held_and_nothing_else() {
         assert_eq!(bucket.read(key, id).unwrap(), *key);
     }
     assert!(agent.proved(1));
-    assert!(!bucket.keys().iter().any(|key| key.contains("holdfast")), "nothing of it is left");
+    assert!(
+        !bucket.keys().iter().any(|key| key.contains("holdfast")),
+        "nothing of it is left"
+    );
 
     // Life goes on, and is no finding.
     let later = [put("c/alice/a"), put("c/alice/new")];
-    bucket.call("delete_object", json!({"Key": "c/alice/z"})).unwrap();
+    bucket
+        .call("delete_object", json!({"Key": "c/alice/z"}))
+        .unwrap();
     assert_eq!(agent.check(1), []);
     agent.raise(1, "/s3/archive/alice").unwrap();
     for (key, id) in &later {
@@ -146,7 +177,14 @@ fn overlapping_targets_count_their_reasons_in_any_order() {
         ("/s3/archive/alice/mail", vec![0, 1]),
         ("/s3/archive/alice/mail/one", vec![0]),
     ];
-    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+    for order in [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ] {
         let bucket = s3.bucket(true);
         let ids = keys.map(|key| bucket.put(key, key));
         let agent = Agent::new(s3.config(&bucket.name, "", 0));
@@ -154,7 +192,11 @@ fn overlapping_targets_count_their_reasons_in_any_order() {
         let right = |standing: &BTreeSet<usize>| {
             for (at, key) in keys.iter().enumerate() {
                 let held = standing.iter().any(|one| targets[*one].1.contains(&at));
-                assert_eq!(bucket.is_held(key, &ids[at]), held, "{key} {order:?} {standing:?}");
+                assert_eq!(
+                    bucket.is_held(key, &ids[at]),
+                    held,
+                    "{key} {order:?} {standing:?}"
+                );
             }
         };
         for n in order {
@@ -218,7 +260,10 @@ fn a_hold_that_others_set_is_never_taken_off() {
     agent.raise(3, "/s3/archive/alice").unwrap();
     bucket.hold("alice/1", &theirs, "OFF");
     let found = agent.check(3);
-    assert_eq!((found[0].what, found[0].count), (FindingKind::ProtectionGone, 1));
+    assert_eq!(
+        (found[0].what, found[0].count),
+        (FindingKind::ProtectionGone, 1)
+    );
     agent.raise(3, "/s3/archive/alice").unwrap();
     assert!(bucket.is_held("alice/1", &theirs));
     assert_eq!(agent.check(3), []);
@@ -232,7 +277,9 @@ fn force_is_found_with_its_place_and_what_can_be_is_held_again() {
         return;
     };
     let bucket = s3.bucket(true);
-    let ids: Vec<_> = (0..12).map(|n| bucket.put("alice/file", &n.to_string())).collect();
+    let ids: Vec<_> = (0..12)
+        .map(|n| bucket.put("alice/file", &n.to_string()))
+        .collect();
     let gone = bucket.put("alice/gone", "gone");
     let agent = Agent::new(s3.config(&bucket.name, "", 0));
     agent.raise(1, "/s3/archive/alice").unwrap();
@@ -242,7 +289,13 @@ fn force_is_found_with_its_place_and_what_can_be_is_held_again() {
     bucket.delete("alice/gone", &gone).unwrap();
     let found = agent.check(1);
     let kinds: Vec<_> = found.iter().map(|one| (one.what, one.count)).collect();
-    assert_eq!(kinds, [(FindingKind::ProtectionGone, 1), (FindingKind::HeldChanged, 1)]);
+    assert_eq!(
+        kinds,
+        [
+            (FindingKind::ProtectionGone, 1),
+            (FindingKind::HeldChanged, 1)
+        ]
+    );
     let shown = format!("/s3/archive/alice/file?versionId={}", ids[3]);
     assert_eq!(places(&found[0]), [shown]);
     assert_eq!(places(&found[1]), ["/s3/archive/alice/gone"]);
@@ -251,7 +304,11 @@ fn force_is_found_with_its_place_and_what_can_be_is_held_again() {
     assert!(bucket.is_held("alice/file", &ids[3]));
     assert!(agent.proved(1));
     let left = agent.check(1);
-    assert_eq!((left.len(), left[0].what), (1, FindingKind::HeldChanged), "gone stays gone");
+    assert_eq!(
+        (left.len(), left[0].what),
+        (1, FindingKind::HeldChanged),
+        "gone stays gone"
+    );
 
     // The whole bucket: every thing of it.
     for id in &ids {
@@ -260,7 +317,10 @@ fn force_is_found_with_its_place_and_what_can_be_is_held_again() {
     }
     bucket.call("delete_bucket", json!({})).unwrap();
     let found = agent.check(1);
-    assert_eq!((found[0].what, found[0].count), (FindingKind::HeldChanged, 13));
+    assert_eq!(
+        (found[0].what, found[0].count),
+        (FindingKind::HeldChanged, 13)
+    );
     assert_eq!(places(&found[0]), ["/s3/archive/alice"]);
 }
 
@@ -270,7 +330,9 @@ fn a_crash_at_any_step_is_gone_on_from() {
         return;
     };
     let bucket = s3.bucket(true);
-    let ids: Vec<_> = (0..4).map(|n| bucket.put("alice/file", &n.to_string())).collect();
+    let ids: Vec<_> = (0..4)
+        .map(|n| bucket.put("alice/file", &n.to_string()))
+        .collect();
     let theirs = bucket.put("alice/theirs", "t");
     bucket.hold("alice/theirs", &theirs, "ON");
     let config = s3.config(&bucket.name, "", 0);
@@ -283,7 +345,9 @@ fn a_crash_at_any_step_is_gone_on_from() {
     loop {
         let agent = Agent::new(config.clone());
         let progress = Progress::stop_after(steps.0);
-        let raised = agent.keeper().raise(target(1), path, Holding::Freeze, &progress);
+        let raised = agent
+            .keeper()
+            .raise(target(1), path, Holding::Freeze, &progress);
         match raised {
             Err(HoldTrouble::Stopped) => steps.0 += 1,
             done => {
@@ -301,7 +365,9 @@ fn a_crash_at_any_step_is_gone_on_from() {
     loop {
         let agent = Agent::new(config.clone());
         agent.raise(1, "/s3/archive/alice").unwrap();
-        let lowered = agent.keeper().lower(target(1), &Progress::stop_after(steps.1));
+        let lowered = agent
+            .keeper()
+            .lower(target(1), &Progress::stop_after(steps.1));
         match lowered {
             Err(HoldTrouble::Stopped) => steps.1 += 1,
             done => {
@@ -329,14 +395,19 @@ fn what_cannot_be_held_is_refused_before_anything_is_touched() {
         (trouble.word(), trouble.to_string())
     };
     let (locked, plain) = (s3.bucket(true), s3.bucket(false));
-    plain.call("put_object", json!({"Key": "alice/x", "Body": "x"})).unwrap();
+    plain
+        .call("put_object", json!({"Key": "alice/x", "Body": "x"}))
+        .unwrap();
     let id = locked.put("alice/x", "x");
     let config = |bucket: &Bucket<'_>| s3.config(&bucket.name, "", 0);
     let alice = "/s3/archive/alice";
 
     let (word, why) = refused(config(&plain), alice);
     assert_eq!(word, "no-versioning");
-    assert!(why.contains("never enabled") && why.contains("Enable"), "{why}");
+    assert!(
+        why.contains("never enabled") && why.contains("Enable"),
+        "{why}"
+    );
     let versioned = json!({"VersioningConfiguration": {"Status": "Enabled"}});
     plain.call("put_bucket_versioning", versioned).unwrap();
     assert_eq!(refused(config(&plain), alice).0, "no-object-lock");
@@ -344,7 +415,10 @@ fn what_cannot_be_held_is_refused_before_anything_is_touched() {
     let nowhere = s3.config("no-such-bucket", "", 0);
     assert_eq!(refused(nowhere, alice).0, "no-bucket");
     assert_eq!(refused(config(&locked), "/s3/archive/bob").0, "not-found");
-    assert_eq!(refused(config(&locked), "/s3/archive/.holdfast-proof/x").0, "outside-roots");
+    assert_eq!(
+        refused(config(&locked), "/s3/archive/.holdfast-proof/x").0,
+        "outside-roots"
+    );
     assert_eq!(refused(config(&locked), "/elsewhere").0, "outside-roots");
 
     let mut silent = config(&locked);
@@ -375,7 +449,9 @@ fn keys_that_are_wrong_or_may_too_little_are_named_and_prove_nothing() {
             _ => format!("{id}\nsecret_access_key = 'wrong'\n"),
         };
         std::fs::write(&config.credentials, text).unwrap();
-        let trouble = Agent::new(config).raise(1, "/s3/archive/alice").unwrap_err();
+        let trouble = Agent::new(config)
+            .raise(1, "/s3/archive/alice")
+            .unwrap_err();
         assert!(!trouble.to_string().contains("AKIA"), "{trouble}");
         (trouble.word(), trouble.to_string())
     };
@@ -384,7 +460,10 @@ fn keys_that_are_wrong_or_may_too_little_are_named_and_prove_nothing() {
     assert!(why.contains("InvalidAccessKeyId"), "{why}");
     let (word, why) = raise("secret");
     assert_eq!(word, "store-credentials");
-    assert!(why.contains("SignatureDoesNotMatch"), "the store checks signatures: {why}");
+    assert!(
+        why.contains("SignatureDoesNotMatch"),
+        "the store checks signatures: {why}"
+    );
     assert!(!bucket.is_held("alice/x", &id));
 
     // One that may not delete holds as well as any, and its own refusals are no proof.
@@ -394,7 +473,10 @@ fn keys_that_are_wrong_or_may_too_little_are_named_and_prove_nothing() {
     assert!(!agent.proved(1));
     let agent = Agent::new(s3.config(&bucket.name, "", 0));
     agent.raise(1, "/s3/archive/alice").unwrap();
-    assert!(agent.proved(1), "with the right to delete, the same hold proves itself");
+    assert!(
+        agent.proved(1),
+        "with the right to delete, the same hold proves itself"
+    );
 }
 
 #[test]
@@ -404,17 +486,32 @@ fn a_store_that_only_records_holds_is_not_called_verified_and_loses_nothing() {
         return;
     };
     let bucket = s3.bucket(true);
-    let ids: Vec<_> = (0..3).map(|n| bucket.put("alice/file", &n.to_string())).collect();
+    let ids: Vec<_> = (0..3)
+        .map(|n| bucket.put("alice/file", &n.to_string()))
+        .collect();
     let agent = Agent::new(s3.config(&bucket.name, "", 0));
     agent.raise(1, "/s3/archive/alice").unwrap();
-    assert!(ids.iter().all(|id| bucket.is_held("alice/file", id)), "it says so");
-    let proof = agent.keeper().prove(target(1), &Progress::default()).unwrap();
+    assert!(
+        ids.iter().all(|id| bucket.is_held("alice/file", id)),
+        "it says so"
+    );
+    let proof = agent
+        .keeper()
+        .prove(target(1), &Progress::default())
+        .unwrap();
     assert!(!proof.holds());
-    assert!(proof.refused >= 3 && proof.refused < proof.attempts, "{proof:?}");
+    assert!(
+        proof.refused >= 3 && proof.refused < proof.attempts,
+        "{proof:?}"
+    );
     for (n, id) in ids.iter().enumerate() {
         assert_eq!(bucket.read("alice/file", id).unwrap(), n.to_string());
     }
-    assert_eq!(bucket.keys().len(), 3, "and nothing of the attempts is left");
+    assert_eq!(
+        bucket.keys().len(),
+        3,
+        "and nothing of the attempts is left"
+    );
 }
 
 #[test]
@@ -457,8 +554,10 @@ fn every_shipped_way_to_lose_a_held_version_is_refused_or_found() {
         }
         vec![(call, arguments)]
     };
-    let suspend = ("put_bucket_versioning",
-        json!({"VersioningConfiguration": {"Status": "Suspended"}}));
+    let suspend = (
+        "put_bucket_versioning",
+        json!({"VersioningConfiguration": {"Status": "Suspended"}}),
+    );
     let overwrite = ("put_object", json!({"Key": "alice/x", "Body": "other"}));
     let list = json!({"Delete": {"Objects": [{"Key": "alice/x", "VersionId": id}]}});
     let mut list_by_force = list.clone();
@@ -470,26 +569,75 @@ fn every_shipped_way_to_lose_a_held_version_is_refused_or_found() {
         "RetainUntilDate": "2000-01-01T00:00:00Z"}, "BypassGovernanceRetention": true});
     let unlock = json!({"ObjectLockConfiguration": {"ObjectLockEnabled": "Disabled"}});
     let attempts = [
-        ("delete of the version", version("delete_object", json!({})), Refused),
-        ("delete that bypasses governance",
-            version("delete_object", json!({"BypassGovernanceRetention": true})), Refused),
-        ("delete by a list", vec![("delete_objects", list)], Stays),
-        ("delete by a list that bypasses", vec![("delete_objects", list_by_force)], Stays),
-        ("delete of the key", vec![("delete_object", json!({"Key": "alice/x"}))], Stays),
-        ("overwrite", vec![overwrite.clone()], Stays),
-        ("copy over it", vec![("copy_object", json!({"Key": "alice/x",
-            "CopySource": format!("{{BUCKET}}/other")}))], Stays),
-        ("delete of the bucket", vec![("delete_bucket", json!({}))], Refused),
-        ("a retention that ended", version("put_object_retention", shorter), Stays),
-        ("lifecycle rule that expires all",
-            vec![("put_bucket_lifecycle_configuration", rule)], Stays),
-        ("Object Lock disabled", vec![("put_object_lock_configuration", unlock)], Found),
-        ("versioning suspended", vec![suspend.clone()], Found),
-        ("versioning suspended, then overwritten", vec![suspend, overwrite], Found),
-        ("hold off, then delete", [
-            version("put_object_legal_hold", json!({"LegalHold": {"Status": "OFF"}})),
+        (
+            "delete of the version",
             version("delete_object", json!({})),
-        ].concat(), Found),
+            Refused,
+        ),
+        (
+            "delete that bypasses governance",
+            version("delete_object", json!({"BypassGovernanceRetention": true})),
+            Refused,
+        ),
+        ("delete by a list", vec![("delete_objects", list)], Stays),
+        (
+            "delete by a list that bypasses",
+            vec![("delete_objects", list_by_force)],
+            Stays,
+        ),
+        (
+            "delete of the key",
+            vec![("delete_object", json!({"Key": "alice/x"}))],
+            Stays,
+        ),
+        ("overwrite", vec![overwrite.clone()], Stays),
+        (
+            "copy over it",
+            vec![(
+                "copy_object",
+                json!({"Key": "alice/x",
+            "CopySource": format!("{{BUCKET}}/other")}),
+            )],
+            Stays,
+        ),
+        (
+            "delete of the bucket",
+            vec![("delete_bucket", json!({}))],
+            Refused,
+        ),
+        (
+            "a retention that ended",
+            version("put_object_retention", shorter),
+            Stays,
+        ),
+        (
+            "lifecycle rule that expires all",
+            vec![("put_bucket_lifecycle_configuration", rule)],
+            Stays,
+        ),
+        (
+            "Object Lock disabled",
+            vec![("put_object_lock_configuration", unlock)],
+            Found,
+        ),
+        ("versioning suspended", vec![suspend.clone()], Found),
+        (
+            "versioning suspended, then overwritten",
+            vec![suspend, overwrite],
+            Found,
+        ),
+        (
+            "hold off, then delete",
+            [
+                version(
+                    "put_object_legal_hold",
+                    json!({"LegalHold": {"Status": "OFF"}}),
+                ),
+                version("delete_object", json!({})),
+            ]
+            .concat(),
+            Found,
+        ),
     ];
     for (attempt, calls, expected) in attempts {
         let bucket = s3.bucket(true);
@@ -502,9 +650,13 @@ fn every_shipped_way_to_lose_a_held_version_is_refused_or_found() {
             let text = arguments.to_string();
             let text = text.replace("\"ID\"", &format!("{held:?}"));
             let text = text.replace("{BUCKET}", &bucket.name);
-            refused |= bucket.call(call, serde_json::from_str(&text).unwrap()).is_err();
+            refused |= bucket
+                .call(call, serde_json::from_str(&text).unwrap())
+                .is_err();
         }
-        let stands = bucket.read("alice/x", &held).is_ok_and(|read| read == "evidence");
+        let stands = bucket
+            .read("alice/x", &held)
+            .is_ok_and(|read| read == "evidence");
         let found = agent.check(1);
         let outcome = match (refused, stands && found.is_empty()) {
             (true, true) => Refused,
@@ -512,7 +664,10 @@ fn every_shipped_way_to_lose_a_held_version_is_refused_or_found() {
             (_, false) => Found,
         };
         assert_eq!(outcome, expected, "{attempt}: {found:?}");
-        assert!(stands || !found.is_empty(), "{attempt}: lost, and not found");
+        assert!(
+            stands || !found.is_empty(),
+            "{attempt}: lost, and not found"
+        );
     }
 }
 
@@ -520,7 +675,10 @@ fn every_shipped_way_to_lose_a_held_version_is_refused_or_found() {
 fn a_store_behind_an_authority_of_its_own_is_reached_with_it_and_not_without() {
     let name = "a_store_behind_an_authority_of_its_own_is_reached_with_it_and_not_without";
     let folder = tempfile::tempdir().unwrap();
-    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let (cert, key) = (
+        folder.path().join("cert.pem"),
+        folder.path().join("key.pem"),
+    );
     let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
     std::fs::write(&cert, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
@@ -531,7 +689,9 @@ fn a_store_behind_an_authority_of_its_own_is_reached_with_it_and_not_without() {
     let bucket = s3.bucket(true);
     let id = bucket.put("alice/x", "x");
     let mut config = s3.config(&bucket.name, "", 0);
-    let trouble = Agent::new(config.clone()).raise(1, "/s3/archive/alice").unwrap_err();
+    let trouble = Agent::new(config.clone())
+        .raise(1, "/s3/archive/alice")
+        .unwrap_err();
     assert_eq!(trouble.word(), "store-unreachable");
     assert!(trouble.to_string().contains("certificate"), "{trouble}");
     config.authority = cert;

@@ -23,7 +23,7 @@ pub struct S3 {
     talk: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
     pub folder: tempfile::TempDir,
     pub endpoint: String,
-    /// Id and secret of a key that may do all, and of one that may not delete.
+    /// Ids and secrets of keys: one that may do all, and others as the script says.
     pub keys: Vec<(String, String)>,
 }
 
@@ -58,7 +58,11 @@ impl S3 {
         let mut line = String::new();
         output.read_line(&mut line).unwrap();
         let (port, keys): (u16, _) = serde_json::from_str(&line).unwrap();
-        let scheme = if arguments.contains(&"--tls") { "https" } else { "http" };
+        let scheme = if arguments.contains(&"--tls") {
+            "https"
+        } else {
+            "http"
+        };
         Some(Self {
             child,
             talk: Mutex::new((input, output)),
@@ -70,14 +74,20 @@ impl S3 {
 
     /// Makes a call as somebody else; the error's code where it is refused.
     pub fn call(&self, call: &str, arguments: Value) -> Result<Value, String> {
-        let mut talk = self.talk.lock().unwrap();
+        let talk = self.talk.lock();
+        // A test that failed has not said anything by halves.
+        let mut talk = talk.unwrap_or_else(std::sync::PoisonError::into_inner);
         let line = json!([call, arguments]);
         writeln!(talk.0, "{line}").unwrap();
         let mut answer = String::new();
         talk.1.read_line(&mut answer).unwrap();
         match serde_json::from_str(&answer).unwrap() {
             (true, value) => Ok(value),
-            (false, code) => Err(serde_json::from_value(code).unwrap()),
+            (false, code) => {
+                let code: String = serde_json::from_value(code).unwrap();
+                assert!(!code.starts_with("not sent"), "{code}");
+                Err(code)
+            }
         }
     }
 
@@ -160,6 +170,7 @@ impl Bucket<'_> {
         let listed = self.call("list_object_versions", json!({})).unwrap();
         let of = |what: &str| listed[what].as_array().cloned().unwrap_or_default();
         let all = of("Versions").into_iter().chain(of("DeleteMarkers"));
-        all.map(|one| one["Key"].as_str().unwrap().to_owned()).collect()
+        all.map(|one| one["Key"].as_str().unwrap().to_owned())
+            .collect()
     }
 }

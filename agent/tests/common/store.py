@@ -7,8 +7,8 @@ it, the client that is not ours; each answer is a line [true, RESULT] or [false,
 be {"repeat": TEXT, "times": N}. It ends with its standard input.
 
 --no-enforcement: a store that records legal holds and does not enforce them.
---keys: only known keys are let in, and their signatures checked: prints the id and secret of one
-  that may do all, and of one that may do all but delete.
+--keys: only known keys are let in, and their signatures checked. Prints id and secret of one that
+  may do all, of one that may not delete, and of one that may not read what is called `secret`.
 """
 
 import json
@@ -24,7 +24,7 @@ logging.disable(logging.CRITICAL)
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from moto.iam.models import iam_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import FakeKey
@@ -50,13 +50,14 @@ application = DomainDispatcherApplication(create_backend_app)
 server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet, ssl_context=tls)
 Thread(target=server.serve_forever, daemon=True).start()
 
-credentials = [("all", "all"), ("some", "some")]
+credentials = [("all", "all")]
 if keys:
     iam = iam_backends["123456789012"]["global"]
     credentials = []
     allow = {"Effect": "Allow", "Action": "*", "Resource": "*"}
     deny = {"Effect": "Deny", "Action": ["s3:DeleteObject", "s3:DeleteObjectVersion"], "Resource": "*"}
-    for name, rules in [("all", [allow]), ("some", [allow, deny])]:
+    secret = {"Effect": "Deny", "Action": ["s3:GetObject*"], "Resource": "arn:aws:s3:::*/secret"}
+    for name, rules in [("all", [allow]), ("keeper", [allow, deny]), ("reader", [allow, secret])]:
         iam.create_user("us-east-1", name)
         policy = json.dumps({"Version": "2012-10-17", "Statement": rules})
         iam.put_user_policy(name, "policy", policy)
@@ -85,4 +86,6 @@ for line in sys.stdin:
             answer[1]["Body"] = answer[1]["Body"].read().decode("latin-1")
     except ClientError as error:
         answer = [False, error.response["Error"]["Code"]]
+    except BotoCoreError as error:
+        answer = [False, f"not sent: {error}"]
     print(json.dumps(answer, default=str), flush=True)

@@ -1,6 +1,6 @@
 //! Targets in object stores: the same steps as for a disk, with nothing of the host's below them.
 
-use std::{os::unix::ffi::OsStrExt as _, path::Path, sync::Arc};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path, sync::Arc};
 
 use custody::{
     house::{mechanism::Mechanism, regime::Holding},
@@ -54,6 +54,13 @@ impl Keeper {
         })
     }
 
+    /// Whether a store has something at this absolute path; asks the store.
+    pub fn is_in_store(&self, path: &[u8]) -> bool {
+        let path = Path::new(OsStr::from_bytes(path));
+        self.objects.find(path).is_some()
+            && self.plan_objects(path, false, &Progress::default()).is_ok()
+    }
+
     pub(super) fn plan_objects(
         &self,
         path: &Path,
@@ -61,7 +68,8 @@ impl Keeper {
         progress: &Progress,
     ) -> Result<Plan, HoldTrouble> {
         let nobody = TargetId::from_random([0; 16]);
-        self.object_job(nobody, path, progress)?.plan(count)
+        let job = self.object_job(nobody, path, progress)?;
+        self.objects.heard(path, job.plan(count))
     }
 
     /// Object Lock is the strongest that there is: whatever is asked for at least, it will do.
@@ -84,13 +92,13 @@ impl Keeper {
             progress.step()?;
             self.with(&mut record, |record| self.store.put(record))?;
         }
-        if record.phase == Phase::Raised
-            && let Some(raised) = &record.raised
-            && job.check(&record)?.is_empty()
-        {
-            return Ok(raised.clone());
-        }
-        self.with(&mut record, |record| job.raise(record))
+        let raised = self.with(&mut record, |record| match &record.raised {
+            Some(raised) if record.phase == Phase::Raised && job.check(record)?.is_empty() => {
+                Ok(raised.clone())
+            }
+            _ => job.raise(record),
+        });
+        self.objects.heard(path, raised)
     }
 
     pub(super) fn prove_objects(
@@ -98,8 +106,9 @@ impl Keeper {
         record: &Record,
         progress: &Progress,
     ) -> Result<Proof, HoldTrouble> {
-        let job = self.object_job(record.target, &path_of(record), progress)?;
-        job.prove(record)
+        let path = path_of(record);
+        let job = self.object_job(record.target, &path, progress)?;
+        self.objects.heard(&path, job.prove(record))
     }
 
     pub(super) fn check_objects(
@@ -107,8 +116,9 @@ impl Keeper {
         record: &Record,
         progress: &Progress,
     ) -> Result<Vec<Found>, HoldTrouble> {
-        let job = self.object_job(record.target, &path_of(record), progress)?;
-        job.check(record)
+        let path = path_of(record);
+        let job = self.object_job(record.target, &path, progress)?;
+        self.objects.heard(&path, job.check(record))
     }
 
     pub(super) fn lower_objects(
@@ -122,9 +132,10 @@ impl Keeper {
             return Ok(record.lowered.unwrap_or_default());
         }
         self.survey_waiting_objects(&record, progress);
-        let job = self.object_job(target, &path_of(&record), progress)?;
+        let path = path_of(&record);
+        let job = self.object_job(target, &path, progress)?;
         self.with(&mut record, |record| {
-            let lowered = job.lower(record)?;
+            let lowered = self.objects.heard(&path, job.lower(record))?;
             record.phase = Phase::Lowered;
             record.lowered = Some(lowered);
             self.store.put(record)?;

@@ -336,13 +336,11 @@ fn page(doing: &'static str, list: &Element) -> Result<Page, StoreTrouble> {
         }
         listed.push(one);
     }
-    if !listed.is_sorted_by(|a, b| a.key <= b.key) {
-        // Some stores give markers behind all versions of a page.
-        listed.sort_by(|a, b| {
-            let newest = |one: &Listed| (!one.latest, std::cmp::Reverse(one.modified_ns));
-            a.key.cmp(&b.key).then_with(|| newest(a).cmp(&newest(b)))
-        });
-    }
+    // Some stores give markers behind all versions of a page. Equals stay as they came.
+    listed.sort_by(|a, b| {
+        let newest = |one: &Listed| (!one.latest, std::cmp::Reverse(one.modified_ns));
+        a.key.cmp(&b.key).then_with(|| newest(a).cmp(&newest(b)))
+    });
     let next = match list.text_of("IsTruncated") {
         "true" => {
             let key = decode(list.text_of("NextKeyMarker"))?;

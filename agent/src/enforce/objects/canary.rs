@@ -39,18 +39,18 @@ pub struct Outcome {
 /// Ways to get rid of a version.
 #[derive(Clone, Copy, Debug)]
 enum Attempt {
+    Overwrite,
     Delete,
     Bypass,
     List,
-    Overwrite,
     Hide,
 }
 
 const ALL: [Attempt; 5] = [
+    Attempt::Overwrite,
     Attempt::Delete,
     Attempt::Bypass,
     Attempt::List,
-    Attempt::Overwrite,
     Attempt::Hide,
 ];
 
@@ -67,20 +67,20 @@ pub async fn fly(job: &ObjectJob<'_>, lock: Lock) -> Result<Outcome, StoreTroubl
     // hold does, and leave it behind: a few seconds of its own are waited for instead.
     let retention = lock.default_retention.then_some(RETENTION);
     let id = job.client.put(&key, body.clone(), retention).await?;
-    if let Some(retention) = retention {
-        sleep(retention + Duration::from_secs(2)).await;
-    }
     let mut outcome = Outcome::default();
     job.client.set_legal_hold(&key, &id, Hold::On).await?;
     for attempt in ALL {
         outcome.attempts += 1;
-        match act(job, attempt, &key, &id).await {
+        match act(job, attempt, &key, &id, retention).await {
             Err(trouble @ (StoreTrouble::Unreachable { .. } | StoreTrouble::Broken)) => {
                 return Err(trouble);
             }
             answered => tracing::debug!(?attempt, ?answered, "tried to remove what is held"),
         }
         outcome.stood += u64::from(is_there(job, &key, &id, &body).await?);
+        if let (Attempt::Overwrite, Some(retention)) = (attempt, retention) {
+            sleep(retention + Duration::from_secs(2)).await;
+        }
     }
     clean(job, &key).await?;
     outcome.freed = !is_there(job, &key, &id, &body).await?;
@@ -92,6 +92,7 @@ async fn act(
     attempt: Attempt,
     key: &str,
     id: &str,
+    retention: Option<Duration>,
 ) -> Result<(), StoreTrouble> {
     let client = &job.client;
     match attempt {
@@ -100,7 +101,7 @@ async fn act(
         Attempt::List => client.delete_by_list(key, id).await.map(|_| ()),
         Attempt::Overwrite => {
             let body = Bytes::from_static(b"overwritten\n");
-            client.put(key, body, None).await.map(|_| ())
+            client.put(key, body, retention).await.map(|_| ())
         }
         Attempt::Hide => client.delete(key, None, false).await,
     }

@@ -1,9 +1,11 @@
 //! One target at work in a store, and the stores that there are.
 
 use std::{
+    collections::HashMap,
     future::Future,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use custody::{
@@ -31,11 +33,16 @@ pub const AT_ONCE: usize = 16;
 /// Versions that are worked on together: a page of a listing.
 pub const BATCH: usize = 1000;
 
+/// How long a store that cannot be reached is not asked again.
+const REST: Duration = Duration::from_secs(20);
+
 /// The stores of an agent.
 #[derive(Debug, Default)]
 pub struct Objects {
     stores: Vec<StoreConfig>,
     page: Option<u16>,
+    /// When each store last could not be reached.
+    silent: Mutex<HashMap<PathBuf, Instant>>,
     /// Held while legal holds are set or taken off: overlapping targets count on each other.
     turn: Mutex<()>,
 }
@@ -73,10 +80,40 @@ impl Objects {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes whether a store answered: one that did not is not waited for by every target in it.
+    pub fn heard<T>(&self, path: &Path, answer: Result<T, HoldTrouble>) -> Result<T, HoldTrouble> {
+        if let Some(store) = self.find(path) {
+            let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+            match answer {
+                Err(HoldTrouble::Store(StoreTrouble::Unreachable { .. })) => {
+                    silent
+                        .entry(store.path.clone())
+                        .or_insert_with(Instant::now);
+                }
+                _ => _ = silent.remove(&store.path),
+            }
+        }
+        answer
+    }
+
+    /// Whether a store is not to be asked just now; forgets it once it may be asked again.
+    fn is_silent(&self, config: &StoreConfig) -> bool {
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = silent.get(&config.path).map(Instant::elapsed);
+        if since.is_some_and(|since| since >= REST) {
+            silent.remove(&config.path);
+        }
+        since.is_some_and(|since| since < REST)
+    }
+
     /// A client for the store of a path, and the target's name in it.
     pub fn open(&self, path: &Path) -> Result<(Client, Name), HoldTrouble> {
         let config = self.find(path).ok_or(HoldTrouble::OutsideRoots)?;
         let name = Name::new(config, path).ok_or(HoldTrouble::OutsideRoots)?;
+        if self.is_silent(config) {
+            let why = "it did not answer a moment ago".to_owned();
+            return Err(StoreTrouble::Unreachable { why }.into());
+        }
         let mut client = Client::new(config)?;
         client.page = self.page.unwrap_or(client.page);
         Ok((client, name))
