@@ -26,6 +26,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use tonic::Streaming;
 
 use super::{
+    limits,
     outbox::Outbox,
     session::{Down, Session, down},
     wire,
@@ -229,6 +230,12 @@ impl Stream {
     }
 
     async fn send_tasks(&mut self) -> Result<(), No> {
+        // First, so that nothing is read before it is known how.
+        let due = limits::due(&self.coordinator.desk.house(), &self.session);
+        if let Some((task, entry)) = due {
+            self.send(Message::Task(task)).await?;
+            limits::sent(&self.session, entry);
+        }
         let openings = self.coordinator.desk.openings();
         let due: Vec<_> = {
             let house = self.coordinator.desk.house();
@@ -263,11 +270,23 @@ impl Stream {
                 self.session.answer(located);
                 Ok(())
             }
+            Some(from_agent::Message::Health(health)) => {
+                let (agent, coordinator) = (self.session.agent, Arc::clone(&self.coordinator));
+                let update = move || coordinator.fleet.health.update(agent, health, clock::now());
+                if let Ok(Err(error)) = tokio::task::spawn_blocking(update).await {
+                    tracing::error!(%agent, %error, "its health could not be written");
+                }
+                Ok(())
+            }
+            Some(from_agent::Message::Underway(underway)) => {
+                let fleet = &self.coordinator.fleet;
+                fleet
+                    .underway
+                    .take(self.session.agent, underway, Instant::now());
+                Ok(())
+            }
             Some(
-                from_agent::Message::Beat(_)
-                | from_agent::Message::Hello(_)
-                | from_agent::Message::Health(_)
-                | from_agent::Message::Underway(_),
+                from_agent::Message::Beat(_) | from_agent::Message::Hello(_),
             )
             | None => Ok(()),
         }

@@ -4,6 +4,7 @@
 //! goes to the desk. All of this can be lost in a crash, save the inventory, which is what an
 //! agent last said of its roots.
 
+pub mod health;
 pub mod inventory;
 pub mod lift;
 pub mod plan;
@@ -11,9 +12,11 @@ pub mod wake;
 
 mod ask;
 mod follow;
+mod limits;
 mod gate;
 mod outbox;
 mod session;
+pub mod underway;
 mod wire;
 
 use std::{
@@ -35,6 +38,10 @@ pub struct Fleet {
     last_seen: Mutex<HashMap<AgentId, Time>>,
     /// What each agent said of its roots.
     pub inventory: Inventory,
+    /// What each agent said of its disks.
+    pub health: health::Healths,
+    /// What each agent says is under way.
+    pub underway: underway::Underways,
 }
 
 /// How an agent is doing now.
@@ -57,6 +64,8 @@ impl Fleet {
             sessions: Mutex::default(),
             last_seen: Mutex::default(),
             inventory: Inventory::open(data)?,
+            health: health::Healths::open(data)?,
+            underway: underway::Underways::default(),
         })
     }
 
@@ -96,6 +105,7 @@ impl Fleet {
             && Arc::ptr_eq(now, session)
         {
             sessions.remove(&session.agent);
+            self.underway.forget(&session.agent);
         }
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Session {
     pub(super) replaced: CancellationToken,
     /// Told when its tasks may have changed.
     pub(super) wake: Notify,
+    /// Limits set by entries before this one were sent.
+    pub(super) limits_before: AtomicU64,
     down: Down,
     question: AtomicU64,
     questions: Mutex<HashMap<u64, oneshot::Sender<Located>>>,
@@ -44,6 +46,7 @@ impl Session {
             down,
             replaced: CancellationToken::new(),
             wake: Notify::new(),
+            limits_before: AtomicU64::new(0),
             question: AtomicU64::new(1),
             questions: Mutex::default(),
         }

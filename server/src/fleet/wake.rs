@@ -10,6 +10,7 @@ use custody::{
     id::AgentId,
 };
 
+use super::limits;
 use crate::app::Coordinator;
 
 /// How long changes are gathered.
@@ -49,13 +50,23 @@ pub async fn run(coordinator: Arc<Coordinator>) {
         }
         let connected = coordinator.fleet.connected();
         if !connected.is_empty() {
-            let (busy, retired) = {
+            let (busy, retired, limited) = {
                 let house = coordinator.desk.house();
                 let retired = house.agents.values().filter(|agent| agent.retired);
-                (busy(&house), retired.map(|a| a.id).collect::<HashSet<_>>())
+                let limited = connected
+                    .iter()
+                    .filter(|session| limits::due(&house, session).is_some());
+                (
+                    busy(&house),
+                    retired.map(|a| a.id).collect::<HashSet<_>>(),
+                    limited.map(|s| s.agent).collect::<HashSet<_>>(),
+                )
             };
             for session in connected {
-                if busy.contains(&session.agent) || retired.contains(&session.agent) {
+                if [&busy, &retired, &limited]
+                    .iter()
+                    .any(|some| some.contains(&session.agent))
+                {
                     session.wake.notify_one();
                 }
             }

@@ -105,7 +105,7 @@ impl RecordsService {
         let commitments = opened::of(house, kind, &id);
         let key = Key { kind, id };
         let mut json = house.record(&key)?;
-        if let (Some(live), Some(fields)) = (self.live(&key), json.as_object_mut()) {
+        if let (Some(live), Some(fields)) = (self.live(&key, &json), json.as_object_mut()) {
             fields.insert("live".to_owned(), live);
         }
         Some(Read1 {
@@ -116,7 +116,13 @@ impl RecordsService {
     }
 
     /// What is known of a record beside the ledger.
-    fn live(&self, key: &Key) -> Option<Value> {
+    fn live(&self, key: &Key, json: &Value) -> Option<Value> {
+        // The agent that the record itself names: no other's word on it counts.
+        let underway = |agent: &Value| {
+            let agent: AgentId = agent.as_str()?.parse().ok()?;
+            let underway = self.0.fleet.underway.about(agent, &key.id)?;
+            Some(json!({ "underway": underway }))
+        };
         match key.kind {
             "agents" => {
                 let agent: AgentId = key.id.parse().ok()?;
@@ -130,13 +136,19 @@ impl RecordsService {
                         "disks": root.disks,
                     })
                 });
+                let health = self.0.fleet.health.of(&agent).unwrap_or_default();
                 Some(json!({
                     "connected": live.connected,
                     "last_seen": live.last_seen,
                     "version": known.version,
                     "roots": roots.collect::<Vec<_>>(),
+                    "health_heard": health.heard,
+                    "disks": health.disks,
+                    "readings": health.readings,
+                    "underway": self.0.fleet.underway.of(agent),
                 }))
             }
+            "targets" | "snapshots" | "releases" => underway(&json["agent"]),
             "claims" => {
                 let claim: ClaimId = key.id.parse().ok()?;
                 let troubles = self.0.matching.troubles(&claim).into_iter();
