@@ -7,7 +7,7 @@ use agent::{
     config::{Config, Place},
     edge::Machine,
     exit::{self, Trouble},
-    gate,
+    fixity, gate,
     link::enrol::{Enrolled, enrol},
     status,
 };
@@ -62,6 +62,15 @@ enum Command {
         /// The program and its arguments.
         #[arg(last = true, required = true, value_name = "COMMAND")]
         command: Vec<OsString>,
+    },
+    /// Say how far reading again what is held is, and what is lost; works without the coordinator.
+    Fixity {
+        /// The agent's data folder.
+        #[arg(long)]
+        data: PathBuf,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
     },
     /// Say how the agent stands; works without the coordinator.
     Status {
@@ -132,6 +141,16 @@ fn run(command: Command) -> Result<(), Trouble> {
             };
             runtime.block_on(gate::ask(&Place(data), &pass))?;
             Err(gate::run(&pass.command))
+        }
+        Command::Fixity { data, json } => {
+            let all = fixity::show::read(&Place(data))?;
+            let text = match json {
+                true => serde_json::to_string(&serde_json::json!({ "snapshots": all }))
+                    .map_err(|error| Trouble::Failed(format!("{error}.")))?,
+                false => fixity::show::text(&all),
+            };
+            say(&text);
+            Ok(())
         }
         Command::Status { data, json } => {
             let status = status::read(&Place(data))?;

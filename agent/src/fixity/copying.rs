@@ -28,6 +28,8 @@ use crate::{
 
 /// How long a place that fails, or is full, is left alone.
 const RETRY: Span = Span::seconds(300);
+/// How long a target that is worked on is left alone.
+const PAUSE: Span = Span::seconds(10);
 /// How long a copy that could not be made whole is left as it is.
 const AGAIN: Span = Span::days(1);
 
@@ -64,7 +66,10 @@ impl Worker {
                     held.state.copy_trouble = None;
                     return Some(work);
                 }
-                Err(Halt::Stopped) => return Some(0),
+                Err(Halt::Stopped) => {
+                    held.copy_after = now + PAUSE;
+                    return Some(0);
+                }
                 Err(Halt::Place(trouble)) => trouble,
             };
             held.copy_after = now + RETRY;

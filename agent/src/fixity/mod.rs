@@ -7,12 +7,16 @@
 //! is put back from there, and for an original, which is never written, the second copy stands
 //! in. It trusts the root that was sealed, and of a disk nothing.
 
+pub mod health;
 pub mod house;
+pub mod media;
 pub mod plan;
 pub mod portion;
 pub mod read;
 pub mod register;
+pub mod run;
 pub mod settings;
+pub mod show;
 pub mod state;
 pub mod store;
 pub mod worker;
@@ -32,6 +36,8 @@ use custody::{
     id::{SnapshotId, TargetId},
     time::Time,
 };
+use proto::v1::Health;
+use tokio::sync::watch;
 
 use self::{
     house::House,
@@ -93,6 +99,7 @@ pub struct Fixity {
     places: Vec<SecondCopy>,
     briefs: Mutex<BTreeMap<SnapshotId, Brief>>,
     failing: Mutex<BTreeSet<String>>,
+    health: watch::Sender<Health>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -107,6 +114,7 @@ impl Fixity {
             places,
             briefs: Mutex::default(),
             failing: Mutex::default(),
+            health: watch::Sender::default(),
         })
     }
 
@@ -120,9 +128,9 @@ impl Fixity {
         locked(&self.briefs).values().cloned().collect()
     }
 
-    /// Notes which disks have given up reads.
-    pub fn note_failing(&self, disks: BTreeSet<String>) {
-        *locked(&self.failing) = disks;
+    /// How the disks do and how far reading again is, whenever that changes.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
     }
 
     fn is_failing(&self, disks: &BTreeSet<String>) -> bool {

@@ -141,29 +141,35 @@ impl Worker {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Does the next thing that is to be done.
+    /// Does the next thing that is to be done, with no regard to the pace.
     pub fn step(&mut self) -> Step {
+        self.tend().unwrap_or_else(|| self.read_on())
+    }
+
+    /// Looks what is held, and makes second copies. None where there is none to make.
+    pub fn tend(&mut self) -> Option<Step> {
         let now = (self.clock)();
-        if self
-            .looked
-            .is_none_or(|looked| now >= looked + LOOK || now < looked)
-        {
+        let is_due = |looked: Time| now >= looked + LOOK || now < looked;
+        if self.looked.is_none_or(is_due) {
             self.looked = Some(now);
             if let Err(error) = self.look(now) {
                 tracing::error!("what is to be read again cannot be looked up: {error}");
             }
         }
-        let step = self.copy(now).unwrap_or_else(|| self.read_next(now));
+        let step = self.copy(now);
         self.publish();
         step
     }
 
-    fn read_next(&mut self, now: Time) -> Step {
+    /// Reads on where the plan says.
+    pub fn read_on(&mut self) -> Step {
+        let now = (self.clock)();
         let Some(period) = self.period else {
             return Step::Rest(None);
         };
         for held in self.held.values_mut() {
             let window = held.state.window().at(now, period);
+            held.dirty |= window != held.state.window();
             (held.state.opens, held.state.due) = (window.opens, window.due);
         }
         let standings: Vec<_> = self
@@ -174,7 +180,7 @@ impl Worker {
             .collect();
         let waiting = self.held.values().map(|held| held.read_after);
         let waiting = waiting.filter(|after| *after > now).min();
-        match plan::next(&standings, now) {
+        let step = match plan::next(&standings, now) {
             Next::Rest(until) => Step::Rest(until.into_iter().chain(waiting).min()),
             Next::Read { snapshot, pace } => {
                 let budget = pace.saturating_mul(STEP).clamp(1, MOST);
@@ -184,7 +190,9 @@ impl Worker {
                     pace: Some(pace),
                 }
             }
-        }
+        };
+        self.publish();
+        step
     }
 
     fn standing(&self, held: &Held) -> Standing {

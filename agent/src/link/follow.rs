@@ -204,6 +204,8 @@ impl Link {
         tokio::pin!(reporting);
         let telling = report::tell(&self.context.underway, up.clone());
         tokio::pin!(telling);
+        let health = report::health(self.context.fixity.health(), up.clone());
+        tokio::pin!(health);
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let renewing = self.keep_certified(channel, &tls);
@@ -226,6 +228,7 @@ impl Link {
                 }
                 () = &mut renewing => return Ok(End::Renewed),
                 () = &mut telling => return Err(End::Lost("The stream ended.".to_owned())),
+                () = &mut health => return Err(End::Lost("The stream ended.".to_owned())),
             }
         }
     }

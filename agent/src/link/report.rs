@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use custody::ledger::entry::Entry;
-use proto::v1::{AgentStatement, FromAgent, Opening, from_agent::Message};
-use tokio::sync::{broadcast::error::RecvError, mpsc};
+use proto::v1::{AgentStatement, FromAgent, Health, Opening, from_agent::Message};
+use tokio::sync::{broadcast::error::RecvError, mpsc, watch};
 
 use crate::{
     journal::{
@@ -66,6 +66,23 @@ pub(super) async fn tell(underways: &Underways, up: mpsc::Sender<FromAgent>) {
             Ok(underway) => send(underway),
             Err(RecvError::Lagged(_)) => underways.all().into_iter().for_each(send),
             Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Says how the disks do, at first and whenever that changes.
+pub(super) async fn health(mut health: watch::Receiver<Health>, up: mpsc::Sender<FromAgent>) {
+    loop {
+        let now = health.borrow_and_update().clone();
+        // Before the first look there is nothing to tell.
+        if now != Health::default() {
+            let message = Some(Message::Health(now));
+            if up.send(FromAgent { message }).await.is_err() {
+                return;
+            }
+        }
+        if health.changed().await.is_err() {
+            return;
         }
     }
 }

@@ -47,7 +47,7 @@ pub enum Base {
 #[derive(Debug)]
 pub struct Tree {
     /// The target's folder, or the folder in which the one file of the target lies.
-    folder: Arc<OwnedFd>,
+    folder: Option<Arc<OwnedFd>>,
     /// The name of that one file, where the target is a file.
     single: Option<Vec<u8>>,
     /// For leases.
@@ -89,6 +89,17 @@ impl Base {
             tree.spare = spare;
         }
         self
+    }
+
+    /// A target of which nothing but the second copy can be opened.
+    pub fn lost(spare: Spare) -> Self {
+        Self::Tree(Tree {
+            folder: None,
+            single: None,
+            patience: Patience::default(),
+            spare: Some(spare),
+            spared: Mutex::default(),
+        })
     }
 
     /// Opens the file of a row for reading in its place; none where it lies on no disk of this host.
@@ -135,7 +146,7 @@ impl Tree {
             }
         };
         Ok(Self {
-            folder: Arc::new(folder),
+            folder: Some(Arc::new(folder)),
             single,
             patience: Patience::default(),
             spare: None,
@@ -183,9 +194,11 @@ impl Tree {
             return Err(Errno::NOENT);
         }
         let (folder, name) = split(path);
+        // Without a folder all of it is lost.
+        let base = self.folder.as_ref().ok_or(Errno::IO)?;
         let parent = match folder {
-            b"" => Arc::clone(&self.folder),
-            _ => Arc::new(open_below(self.folder.as_fd(), folder, OFlags::PATH)?),
+            b"" => Arc::clone(base),
+            _ => Arc::new(open_below(base.as_fd(), folder, OFlags::PATH)?),
         };
         let name = name.to_vec();
         let fd = self.patience.open(&Place { parent, name })?;
