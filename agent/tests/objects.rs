@@ -15,6 +15,7 @@ use std::{collections::BTreeSet, path::Path, sync::OnceLock};
 
 use agent::enforce::{
     Found, HoldTrouble, Keeper, Phase, Progress, Raised,
+    after::Later,
     objects::{Objects, StoreConfig},
 };
 use custody::{
@@ -237,6 +238,79 @@ fn a_target_that_waits_to_be_raised_keeps_what_it_needs() {
     agent.raise(2, "/s3/archive/alice/mail").unwrap();
     assert_eq!(agent.lower(2), (1, 0), "it was ours, and no one else's");
     assert!(!bucket.is_held("alice/mail/one", &id));
+}
+
+#[test]
+fn what_leaves_a_hold_is_free_unless_another_needs_it() {
+    let Some(s3) = store("what_leaves_a_hold_is_free_unless_another_needs_it") else {
+        return;
+    };
+    let bucket = s3.bucket(true);
+    let keys = ["a/mail", "a/mail/one", "a/mail/two", "a/mail2", "a/other"];
+    let ids = keys.map(|key| bucket.put(key, key));
+    let held = || -> Vec<bool> {
+        let all = keys.iter().zip(&ids);
+        all.map(|(key, id)| bucket.is_held(key, id)).collect()
+    };
+    let leave = [Path::new("/s3/archive/a/mail").to_owned()];
+    let mut step = 0;
+    loop {
+        let agent = Agent::new(s3.config(&bucket.name, "", 0));
+        agent.raise(1, "/s3/archive/a").unwrap();
+        agent.raise(2, "/s3/archive/a/mail/two").unwrap();
+        let progress = Progress::default();
+        let weighed = agent.keeper().weigh(target(1), &leave, &progress).unwrap();
+        let files = [weighed.leaving, weighed.kept, weighed.staying].map(|amount| amount.files);
+        assert_eq!(files, [2, 1, 2]);
+        assert_eq!(held(), [true; 5], "weighing changes nothing");
+
+        // A crash at any step, then again.
+        let stopped = agent
+            .keeper()
+            .narrow(target(1), &leave, &Progress::stop_after(step));
+        let through = !matches!(stopped, Err(HoldTrouble::Stopped));
+        let narrowed = agent.keeper().narrow(target(1), &leave, &progress).unwrap();
+        assert_eq!((narrowed.freed, narrowed.kept), (2, 1), "step {step}");
+        assert_eq!(held(), [false, false, true, true, true]);
+        assert_eq!(agent.check(1), [], "what left is not missed");
+        agent.raise(1, "/s3/archive/a").unwrap();
+        assert_eq!(held(), [false, false, true, true, true], "nor taken back");
+        assert_eq!(agent.lower(2), (1, 0));
+        assert_eq!(agent.lower(1), (2, 0));
+        assert_eq!(held(), [false; 5]);
+        if through {
+            break;
+        }
+        step += 1;
+    }
+    assert!(step > 4, "{step}");
+}
+
+#[test]
+fn what_came_later_is_counted_and_not_held() {
+    let Some(s3) = store("what_came_later_is_counted_and_not_held") else {
+        return;
+    };
+    let bucket = s3.bucket(true);
+    bucket.put("alice/x", "1");
+    let agent = Agent::new(s3.config(&bucket.name, "", 0));
+    agent.raise(1, "/s3/archive/alice").unwrap();
+    let later = || {
+        let after = agent.keeper().after(target(1), &Progress::default());
+        after.unwrap().later
+    };
+    assert_eq!(later(), Later::Unchanged);
+    // The store's clock is read in whole seconds.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    bucket.put("alice/x", "2");
+    bucket.put("alice/y", "2");
+    assert_eq!(
+        later(),
+        Later::Changed {
+            things: 2,
+            all: true
+        }
+    );
 }
 
 #[test]
@@ -546,7 +620,7 @@ fn every_shipped_way_to_lose_a_held_version_is_refused_or_found() {
         Found,
     }
     use Outcome::{Found, Refused, Stays};
-    let id = "ID";
+    let id = "THE-VERSION";
     let version = |call: &'static str, more: serde_json::Value| {
         let mut arguments = json!({"Key": "alice/x", "VersionId": id});
         for (name, value) in more.as_object().unwrap() {
@@ -648,7 +722,7 @@ fn every_shipped_way_to_lose_a_held_version_is_refused_or_found() {
         let mut refused = false;
         for (call, arguments) in calls {
             let text = arguments.to_string();
-            let text = text.replace("\"ID\"", &format!("{held:?}"));
+            let text = text.replace("\"THE-VERSION\"", &format!("{held:?}"));
             let text = text.replace("{BUCKET}", &bucket.name);
             refused |= bucket
                 .call(call, serde_json::from_str(&text).unwrap())

@@ -83,7 +83,7 @@ for line in sys.stdin:
     try:
         answer = [True, getattr(client, call)(**given)]
         if "Body" in answer[1]:
-            answer[1]["Body"] = answer[1]["Body"].read().decode("latin-1")
+            answer[1]["Body"] = answer[1]["Body"].read().decode("utf-8", "replace")
     except ClientError as error:
         answer = [False, error.response["Error"]["Code"]]
     except BotoCoreError as error:

@@ -1,6 +1,11 @@
 //! Targets in object stores: the same steps as for a disk, with nothing of the host's below them.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path, sync::Arc};
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use custody::{
     house::{mechanism::Mechanism, regime::Holding},
@@ -11,8 +16,10 @@ use super::Keeper;
 use crate::{
     capture::objects::StoreSource,
     enforce::{
+        after::After,
         found::Found,
         job::path_of,
+        narrow::{self, Weighed},
         objects::{
             Objects,
             job::{ObjectJob, list_of, overlaps},
@@ -92,6 +99,7 @@ impl Keeper {
             progress.step()?;
             self.with(&mut record, |record| self.store.put(record))?;
         }
+        self.go_on_narrowing_objects(&mut record, &job)?;
         let raised = self.with(&mut record, |record| match &record.raised {
             Some(raised) if record.phase == Phase::Raised && job.check(record)?.is_empty() => {
                 Ok(raised.clone())
@@ -142,6 +150,79 @@ impl Keeper {
             let _ = std::fs::remove_file(job.list());
             Ok(lowered)
         })
+    }
+
+    pub(super) fn weigh_objects(
+        &self,
+        record: &Record,
+        leave: &[PathBuf],
+        progress: &Progress,
+    ) -> Result<Weighed, HoldTrouble> {
+        let path = path_of(record);
+        let leave = narrow::below(&path, leave)?;
+        self.object_job(record.target, &path, progress)?
+            .weigh(record, &leave)
+    }
+
+    /// The same steps as on a disk: what leaves is on disk before the first of it is freed.
+    pub(super) fn narrow_objects(
+        &self,
+        target: TargetId,
+        leave: &[PathBuf],
+        progress: &Progress,
+    ) -> Result<Lowered, HoldTrouble> {
+        let _turn = self.objects.turn();
+        let mut record = self.standing(target).ok_or(HoldTrouble::UnknownTarget)?;
+        let path = path_of(&record);
+        let leave = narrow::below(&path, leave)?;
+        let job = self.object_job(target, &path, progress)?;
+        self.go_on_narrowing_objects(&mut record, &job)?;
+        if !leave.iter().all(|path| record.left.contains(path)) {
+            if record.phase != Phase::Raised {
+                return Err(HoldTrouble::UnknownTarget);
+            }
+            let weighed = job.weigh(&record, &leave)?;
+            let (freed, kept) = (weighed.leaving.files, weighed.kept.files);
+            self.with(&mut record, |record| {
+                record.left = narrow::together(&record.left, leave.clone());
+                let leaving = leave.into_iter().collect();
+                record.narrowed = Some((leaving, Lowered { freed, kept }));
+                record.phase = Phase::Narrowing;
+                progress.step()?;
+                self.store.put(record)
+            })?;
+            self.go_on_narrowing_objects(&mut record, &job)?;
+        }
+        Ok(record.narrowed.unwrap_or_default().1)
+    }
+
+    fn go_on_narrowing_objects(
+        &self,
+        record: &mut Record,
+        job: &ObjectJob<'_>,
+    ) -> Result<(), HoldTrouble> {
+        if record.phase != Phase::Narrowing {
+            return Ok(());
+        }
+        self.with(record, |record| {
+            let lowered = self.objects.heard(&job.name.path, job.narrow(record))?;
+            if let Some(narrowed) = &mut record.narrowed {
+                narrowed.1 = lowered;
+            }
+            record.phase = Phase::Raised;
+            job.progress.step()?;
+            self.store.put(record)
+        })
+    }
+
+    pub(super) fn after_objects(
+        &self,
+        record: &Record,
+        progress: &Progress,
+    ) -> Result<After, HoldTrouble> {
+        let path = path_of(record);
+        let job = self.object_job(record.target, &path, progress)?;
+        self.objects.heard(&path, job.after(record))
     }
 
     /// Surveys targets that wait to be raised and overlap this one, while it can still be said

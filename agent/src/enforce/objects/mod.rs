@@ -24,6 +24,7 @@ pub mod job;
 pub mod list;
 pub mod lower;
 pub mod name;
+mod narrow;
 pub mod raise;
 pub mod reader;
 pub mod settings;

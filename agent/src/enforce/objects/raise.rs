@@ -82,7 +82,7 @@ impl ObjectJob<'_> {
             bytes: tally.bytes,
         };
         record.single = tally.single;
-        record.since_ns = tally.as_of_ns;
+        (record.since_ns, record.as_of_ns) = (tally.as_of_ns, tally.as_of_ns);
         record.raised = Some(raised.clone());
         record.phase = Phase::Raised;
         self.progress.step()?;
@@ -121,10 +121,21 @@ impl ObjectJob<'_> {
                 writer.push(&held)?;
             }
         }
+        self.replace_list(record, writer)
+    }
+
+    /// Puts a list in the place of the one that the record names.
+    pub(super) fn replace_list(
+        &self,
+        record: &mut Record,
+        writer: Writer,
+    ) -> Result<(), HoldTrouble> {
         // Between the two the record names no digest, so that a crash leaves a list that is read.
         record.origins = None;
         self.store.put(record)?;
-        record.origins = Some(writer.finish()?.digest);
+        let counts = writer.finish()?;
+        record.origins = Some(counts.digest);
+        record.things = counts.versions + counts.markers;
         self.store.put(record)
     }
 

@@ -20,7 +20,7 @@ use crate::enforce::{
 };
 
 /// A second: the store's clock is read no finer.
-const SECOND: i64 = 1_000_000_000;
+pub(super) const SECOND: i64 = 1_000_000_000;
 
 impl ObjectJob<'_> {
     /// Says what raising would do. With `count` it lists the target; it changes nothing.
@@ -132,7 +132,10 @@ struct Ours {
 impl Ours {
     fn new(job: &ObjectJob<'_>) -> Result<Self, StoreTrouble> {
         // While one is lowered, some of its flags are still there, and ours.
-        let may_stand = |phase| matches!(phase, Phase::Raising | Phase::Raised | Phase::Lowering);
+        let may_stand = |phase| {
+            use Phase::{Lowering, Narrowing, Raised, Raising};
+            matches!(phase, Raising | Raised | Narrowing | Lowering)
+        };
         Ok(Self {
             lists: job.lists(may_stand)?,
             key: String::new(),
