@@ -5,14 +5,17 @@ pub mod agent;
 pub mod claim;
 pub mod clearance;
 pub mod doctor;
+mod effect;
 pub mod hold;
 pub mod ledger;
 pub mod lift;
+pub mod limit;
 pub mod lists;
 pub mod login;
 pub mod mirror;
 pub mod order;
 pub mod person;
+pub mod place;
 pub mod receipt;
 pub mod release;
 pub mod request;
@@ -122,13 +125,27 @@ pub(crate) async fn wait<T>(
     global: &Global,
     what: &str,
     patience: Duration,
+    look: impl AsyncFnMut() -> Outcome<(T, bool)>,
+) -> Outcome<(T, bool)> {
+    wait_telling(global, what, patience, look, |_| None).await
+}
+
+/// Waits like [`wait`], and says on a terminal how far it is.
+pub(crate) async fn wait_telling<T>(
+    global: &Global,
+    what: &str,
+    patience: Duration,
     mut look: impl AsyncFnMut() -> Outcome<(T, bool)>,
+    tell: impl Fn(&T) -> Option<String>,
 ) -> Outcome<(T, bool)> {
     let bar = progress::waiting(global, what);
     let until = Instant::now() + patience;
     let mut pause = Duration::from_millis(200);
     let answer = loop {
         let (answer, done) = look().await?;
+        if let Some(told) = tell(&answer) {
+            bar.set_message(format!("{what}: {told}"));
+        }
         if done || Instant::now() >= until {
             break (answer, done);
         }

@@ -11,7 +11,10 @@ use custody::{
     statement::{Approve as Approval, Author, Body, Reject as Rejection},
 };
 
-use super::{fleet, lift, policies};
+use super::{
+    effect::{Wish, effect},
+    fleet, policies,
+};
 use crate::{
     args::{Global, words::Lasting},
     exit::{Outcome, Trouble},
@@ -65,12 +68,16 @@ pub async fn approve(global: &Global, args: Approve) -> Outcome {
     said(&mut session, &request, body).await
 }
 
-/// Rejects a request.
+/// Rejects a request, or takes back one's own.
 pub async fn reject(global: &Global, args: Reject) -> Outcome {
     let mut session = Session::open(global).await?;
     let request = read(&mut session, &args.request).await?;
     show(&mut session, &request).await?;
-    ask::confirm(global, "Reject this with your key? That ends the request.")?;
+    let question = match request.by == session.person {
+        true => "Take this back with your key? That ends the request.",
+        false => "Reject this with your key? That ends the request.",
+    };
+    ask::confirm(global, question)?;
     let body = Body::Reject(Rejection {
         request: request.id,
         entry: request.leaf,
@@ -144,10 +151,11 @@ async fn show(session: &mut Session, request: &Request) -> Outcome {
             }
             act::release(&screen, &claim, &parts)
         }
-        Act::Lift { targets } => {
+        Act::Lift { .. } | Act::Narrow { .. } => {
+            let record = session.find("requests", &request.id.to_string()).await?;
             let records = session.list("targets").await?;
-            let (leaves, stays) = lift::effect(&records, &fleet, targets)?;
-            act::lift(&screen, &leaves, &stays)
+            let wishes = Wish::of(&request.act, &record);
+            act::lift(&screen, &effect(&records, &fleet, &wishes)?, &[])
         }
     };
     ask::tell(&format!(

@@ -1,17 +1,19 @@
-//! Holds and their targets. Only a verified target is ever called held.
+//! Targets of holds. Only a verified target is ever called held.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use custody::{
     house::{
-        hold::{HeldTarget, Hold, Means, State},
+        hold::{HeldTarget, Means, State},
+        mechanism::Keeps,
         regime::Holding,
     },
     id::AgentId,
+    statement::{CopyMade, FixityChecked},
 };
 use serde::Serialize;
 
-use super::{Screen, View, people::AgentView, text, word::Word as _};
+use super::{Screen, View, next, people::AgentView, text, word::Word as _};
 use crate::{exit::Outcome, records::Record};
 
 /// The fleet, as far as the showing of targets needs it.
@@ -44,6 +46,15 @@ impl Fleet {
     }
 }
 
+/// A place that approvals took out of a target.
+#[derive(Clone, Debug, Serialize)]
+pub struct LeftView {
+    /// Where; absent when the reader's roles do not show it, or it was erased: then it is held.
+    pub path: Option<String>,
+    /// Whether its server has freed it.
+    pub free: bool,
+}
+
 /// One place that a hold stands on.
 #[derive(Clone, Debug, Serialize)]
 pub struct TargetView {
@@ -69,6 +80,16 @@ pub struct TargetView {
     pub held: bool,
     /// How it is held, and what that does not prevent; absent until raised.
     pub means: Option<Means>,
+    /// When its agent said that it was raised as it stands: what is held is of no later moment.
+    pub since: Option<String>,
+    /// The last round of reading it again.
+    pub fixity: Option<FixityChecked>,
+    /// Its second copy.
+    pub copy: Option<CopyMade>,
+    /// Places that approvals took out of it.
+    pub left: Vec<LeftView>,
+    /// What to do, where something is to be done.
+    pub next: Option<&'static str>,
     /// Attempts to change it that were refused at the last proof.
     pub attempts: u64,
     /// Writers left at the last proof.
@@ -83,6 +104,16 @@ impl TargetView {
     /// Reads a record.
     pub fn read(record: &Record, fleet: &Fleet) -> Outcome<Self> {
         let target: HeldTarget = record.parse()?;
+        let out = |places: &[_], free| {
+            let paths = places.iter().map(|place| record.text(place));
+            paths
+                .map(|path| LeftView { path, free })
+                .collect::<Vec<_>>()
+        };
+        let trouble = target
+            .trouble
+            .as_deref()
+            .filter(|_| target.state != State::Verified);
         Ok(Self {
             id: target.wish.target.to_string(),
             hold: target.hold.to_string(),
@@ -94,7 +125,12 @@ impl TargetView {
             holding: target.holding,
             state: target.state,
             held: target.state == State::Verified,
+            since: target.since.map(|since| since.to_string()),
+            left: [out(&target.left, true), out(&target.leaving, false)].concat(),
+            next: trouble.and_then(next::of_trouble),
             means: target.means,
+            fixity: target.fixity,
+            copy: target.copy,
             attempts: target.attempts,
             writers: target.writers,
             trouble: target.trouble,
@@ -121,7 +157,7 @@ impl TargetView {
             State::Verified => format!("held: {} refused", text::count(self.attempts, "attempt")),
             State::Drifted => "SOMETHING CHANGED: see the findings".to_owned(),
             State::Failed => "COULD NOT BE HELD".to_owned(),
-            State::Lifting => "lifted; its server is lowering it".to_owned(),
+            State::Lifting => "lifted, and final; its server is lowering it".to_owned(),
             State::Lifted => "free of this reason".to_owned(),
         };
         match &self.trouble {
@@ -129,6 +165,78 @@ impl TargetView {
                 format!("{offline}{said} ({trouble})")
             }
             _ => format!("{offline}{said}"),
+        }
+    }
+}
+
+/// A time as JSON has it, as people read it.
+fn moment(text: &str) -> String {
+    let time = text.parse().ok();
+    time.map_or_else(|| text.to_owned(), |time| text::time(&time))
+}
+
+impl TargetView {
+    /// What is held, since when, how it has fared, and what came later or left.
+    pub fn story(&self) -> Vec<(&'static str, String)> {
+        let mut lines = Vec::new();
+        if let Some(means) = &self.means {
+            let what = format!(
+                "{}, {}, {}",
+                text::count(means.files, "file"),
+                text::count(means.folders, "folder"),
+                text::size(means.bytes)
+            );
+            let since = self.since.as_deref().map(moment);
+            lines.push((
+                "frozen",
+                match since {
+                    Some(since) => format!("{what}, as of {since} or before"),
+                    None => what,
+                },
+            ));
+            let later = match means.mechanism.properties().lives_on {
+                Keeps::Yes => "the living files may go on changing; what comes later is not in it",
+                Keeps::Found | Keeps::No => "nothing: the files themselves cannot change",
+            };
+            lines.push(("what came later", later.to_owned()));
+            lines.push(("fixity", self.fixed()));
+            lines.push((
+                "second copy",
+                match &self.copy {
+                    Some(copy) => {
+                        let files = text::count(copy.files, "file");
+                        format!("{files}, {}, of {}", text::size(copy.bytes), copy.snapshot)
+                    }
+                    None => "none".to_owned(),
+                },
+            ));
+        }
+        for out in &self.left {
+            let path = text::or_dash(out.path.as_deref());
+            lines.push((
+                "has left",
+                match out.free {
+                    true => format!("{path}, freed"),
+                    false => format!("{path}: final; its server is freeing it"),
+                },
+            ));
+        }
+        lines.extend(self.next.map(|next| ("next step", format!("{next}."))));
+        lines
+    }
+
+    fn fixed(&self) -> String {
+        let Some(round) = &self.fixity else {
+            return "not read again yet".to_owned();
+        };
+        let ended = text::time(&round.ended);
+        let head = format!("round {} ended {ended}", round.round);
+        match (round.differ, round.unreadable) {
+            (0, 0) => format!("{head}: {} as sealed", text::count(round.rows, "row")),
+            (differ, unreadable) => format!(
+                "{head}: of {}, {differ} DIFFER and {unreadable} CANNOT BE READ",
+                text::count(round.rows, "row")
+            ),
         }
     }
 }
@@ -172,6 +280,7 @@ impl View for TargetView {
             .collect();
         lines.push(("hold", screen.id(&self.hold)));
         lines.push(("holding", self.holding.word()));
+        lines.extend(self.story());
         if let Some(means) = self
             .means
             .as_ref()
@@ -181,99 +290,5 @@ impl View for TargetView {
         }
         lines.push(("last changed", format!("entry {}", self.changed)));
         lines
-    }
-}
-
-/// A hold with its targets.
-#[derive(Clone, Debug, Serialize)]
-pub struct HoldView {
-    /// The id.
-    pub id: String,
-    /// The order behind it.
-    pub order: String,
-    /// The request that lifted it.
-    pub lifted_by: Option<String>,
-    /// The entry that placed it.
-    pub entry: u64,
-    /// Whether every target that still holds is proved to.
-    pub held: bool,
-    /// How many targets stand in which state.
-    pub states: BTreeMap<String, u64>,
-    /// Its targets.
-    pub targets: Vec<TargetView>,
-}
-
-impl HoldView {
-    /// Joins a hold's record with its targets.
-    pub fn read(record: &Record, targets: Vec<TargetView>) -> Outcome<Self> {
-        let hold: Hold = record.parse()?;
-        let mut states = BTreeMap::new();
-        for target in &targets {
-            *states.entry(target.state.word()).or_default() += 1;
-        }
-        let mut standing = targets.iter().filter(|t| t.state.holds()).peekable();
-        Ok(Self {
-            id: hold.id.to_string(),
-            order: hold.order.to_string(),
-            lifted_by: hold.lifted_by.as_ref().map(ToString::to_string),
-            entry: hold.entry,
-            held: standing.peek().is_some() && standing.all(|target| target.held),
-            states,
-            targets,
-        })
-    }
-}
-
-impl View for HoldView {
-    const PLURAL: &'static str = "holds";
-    const COLUMNS: &'static [&'static str] = &["hold", "order", "targets", "states", "warnings"];
-
-    fn row(&self, screen: &Screen) -> Vec<String> {
-        let states: Vec<_> = self
-            .states
-            .iter()
-            .map(|(state, n)| format!("{n} {state}"))
-            .collect();
-        let away = self
-            .targets
-            .iter()
-            .filter(|t| t.state.holds() && !t.agent_connected)
-            .count();
-        vec![
-            screen.id(&self.id),
-            screen.id(&self.order),
-            self.targets.len().to_string(),
-            states.join(", "),
-            match away {
-                0 => "-".to_owned(),
-                away => format!(
-                    "{} on servers that are OFFLINE",
-                    text::count(away as u64, "target")
-                ),
-            },
-        ]
-    }
-}
-
-/// Prints a hold and each of its targets.
-pub fn whole(screen: &Screen, view: &HoldView) {
-    if screen.is_json() {
-        return screen.value(view);
-    }
-    screen.one(view);
-    screen.raw("\n");
-    screen.list(&view.targets);
-    let mut said = BTreeMap::<&str, BTreeSet<&str>>::new();
-    for target in &view.targets {
-        if let Some(means) = &target.means {
-            let gaps = said.entry(means.mechanism.word()).or_default();
-            gaps.extend(means.does_not_prevent.iter().map(String::as_str));
-        }
-    }
-    for (mechanism, gaps) in said.iter().filter(|(_, gaps)| !gaps.is_empty()) {
-        screen.raw(&format!("\n{} does not prevent:\n", text::plain(mechanism)));
-        for gap in gaps {
-            screen.raw(&format!("  - {}\n", text::plain(gap)));
-        }
     }
 }

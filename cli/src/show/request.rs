@@ -1,7 +1,7 @@
 //! Requests: what several people must agree to.
 
 use custody::house::{
-    act::Act,
+    act::{Act, Narrowing},
     approval::{Policies, Policy, Request, Status},
 };
 use serde::Serialize;
@@ -20,6 +20,15 @@ pub struct VoteView {
     pub entry: u64,
 }
 
+/// A place that would leave a target.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlaceView {
+    /// The target.
+    pub target: String,
+    /// Where.
+    pub path: Option<String>,
+}
+
 /// A request.
 #[derive(Clone, Debug, Serialize)]
 pub struct RequestView {
@@ -27,7 +36,7 @@ pub struct RequestView {
     pub id: String,
     /// Who asked.
     pub by: String,
-    /// `release` or `lift`.
+    /// `release`, `lift` or `narrow`.
     pub act: &'static str,
     /// The release that it asks for.
     pub release: Option<String>,
@@ -37,8 +46,16 @@ pub struct RequestView {
     pub bytes: Option<u64>,
     /// The act, whole, as it is approved.
     pub asks: Act,
+    /// The places that it would let leave; absent paths are not shown to your roles.
+    pub places: Vec<PlaceView>,
     /// `open`, `rejected` or `executed`.
     pub status: Status,
+    /// Whether it can still be taken back.
+    pub reversible: bool,
+    /// Who rejected it.
+    pub rejected_by: Option<String>,
+    /// Whether that was who had asked.
+    pub taken_back: bool,
     /// When it was received.
     pub received: String,
     /// Not carried out before; absent when no policy governs it.
@@ -63,7 +80,7 @@ impl RequestView {
                 let rows = files.iter().map(|rows| rows.rows.count()).sum();
                 (Some(release.to_string()), Some(rows))
             }
-            Act::Lift { .. } => (None, None),
+            Act::Lift { .. } | Act::Narrow { .. } => (None, None),
         };
         Ok(Self {
             earliest: policy
@@ -76,7 +93,11 @@ impl RequestView {
             release,
             rows,
             bytes: None,
+            places: places(&request.act, record),
             status: request.status,
+            reversible: request.status == Status::Open,
+            rejected_by: request.rejected_by.as_ref().map(ToString::to_string),
+            taken_back: request.rejected_by.is_some_and(|by| by == request.by),
             received: request.received.to_string(),
             votes: request
                 .votes
@@ -90,6 +111,48 @@ impl RequestView {
             leaf: request.leaf.to_string(),
             asks: request.act,
             entry: request.entry,
+        })
+    }
+}
+
+/// The places that an act would let leave.
+fn places(act: &Act, record: &Record) -> Vec<PlaceView> {
+    let Act::Narrow { targets } = act else {
+        return Vec::new();
+    };
+    let of = |narrowing: &Narrowing| {
+        let target = narrowing.target.to_string();
+        let places = narrowing.leave.iter().map(move |place| PlaceView {
+            target: target.clone(),
+            path: record.text(place),
+        });
+        places.collect::<Vec<_>>()
+    };
+    targets.iter().flat_map(of).collect()
+}
+
+impl RequestView {
+    /// Until when it can be taken back, or that it cannot any more.
+    fn end(&self, screen: &Screen) -> Option<(&'static str, String)> {
+        let id = screen.id(&self.id);
+        Some(match self.status {
+            Status::Open => {
+                let earliest = self.earliest.as_ref().and_then(|text| text.parse().ok());
+                let when = earliest.map_or_else(String::new, |time| {
+                    format!(", which is not before {}", text::time(&time))
+                });
+                (
+                    "can be taken back",
+                    format!("until it is carried out{when}: `holdfast reject {id}`"),
+                )
+            }
+            Status::Rejected if self.taken_back => ("ended", "taken back by who asked".to_owned()),
+            Status::Rejected => {
+                let by = self.rejected_by.as_ref();
+                let by = by.map_or_else(|| "-".to_owned(), |by| screen.id(by));
+                ("ended", format!("rejected by {by}"))
+            }
+            Status::Executed => ("final", "carried out; it cannot be taken back".to_owned()),
         })
     }
 }
@@ -135,6 +198,11 @@ impl View for RequestView {
                 format!("{people}; {} hours' notice", policy.notice_hours),
             ));
         }
+        for place in &self.places {
+            let path = text::or_dash(place.path.as_deref());
+            lines.push(("leaves", format!("{path} of {}", screen.id(&place.target))));
+        }
+        lines.extend(self.end(screen));
         for vote in &self.votes {
             lines.push((
                 "approved by",
