@@ -105,6 +105,16 @@ macro_rules! house {
                 }
             }
 
+            /// The ids of every record of a kind, in their order.
+            pub fn ids(&self, kind: &str) -> Vec<String> {
+                match kind {
+                    $(stringify!($field) => {
+                        self.$field.keys().map(ToString::to_string).collect()
+                    })*
+                    _ => Vec::new(),
+                }
+            }
+
             /// Every record of a kind as JSON, in the order of ids.
             pub fn records(&self, kind: &str) -> Vec<(String, serde_json::Value)> {
                 match kind {

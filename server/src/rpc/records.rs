@@ -55,25 +55,9 @@ fn kind_of(word: &str) -> Result<&'static str, No> {
     })
 }
 
-/// The ids of a kind, in their order.
-fn ids(house: &House, kind: &str) -> Vec<String> {
-    macro_rules! ids {
-        ($($field:ident),*) => {
-            match kind {
-                $(stringify!($field) => house.$field.keys().map(ToString::to_string).collect(),)*
-                _ => Vec::new(),
-            }
-        };
-    }
-    ids!(
-        persons, agents, orders, holds, targets, snapshots, claims, requests, releases, lists,
-        findings
-    )
-}
-
 /// The one id that begins so.
 fn whole(house: &House, kind: &'static str, beginning: &str) -> Result<String, No> {
-    let all = ids(house, kind);
+    let all = house.ids(kind);
     if all.iter().any(|id| id == beginning) {
         return Ok(beginning.to_owned());
     }
