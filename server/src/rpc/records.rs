@@ -157,7 +157,7 @@ impl RecordsService {
     }
 
     async fn list_to(self, caller: Caller, kind: &'static str, sink: Sink<Record>) {
-        let all = ids(&self.0.desk.house(), kind);
+        let all = self.0.desk.house().ids(kind);
         for some in all.chunks(PAGE) {
             let page: Vec<_> = {
                 let house = self.0.desk.house();
