@@ -17,7 +17,7 @@ use crate::capture::place::Place;
 pub const SUBVOLUME: u32 = 0x8000;
 
 fn wanted() -> StatxFlags {
-    StatxFlags::BASIC_STATS | StatxFlags::from_bits_retain(SUBVOLUME)
+    StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::from_bits_retain(SUBVOLUME)
 }
 
 /// Looks at a name without opening or following it, and not at what is mounted there (`EXDEV`).
@@ -38,6 +38,12 @@ pub fn is_flagged(stat: &Statx) -> bool {
 /// When what was looked at last changed in any way, nanoseconds since 1970.
 pub fn changed_ns(stat: &Statx) -> i64 {
     nanoseconds(stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec)
+}
+
+/// When what was looked at was made, nanoseconds since 1970, where the file system tells.
+pub fn born_ns(stat: &Statx) -> Option<i64> {
+    let told = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+    told.then(|| nanoseconds(stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec))
 }
 
 /// Whether its content was changed since a moment, as far as its times tell: whoever may change

@@ -82,6 +82,8 @@ pub struct TargetKnown {
     pub failed: Option<String>,
     /// What was found wrong in all its time, and how much of it at last.
     pub found: BTreeMap<FindingKind, u64>,
+    /// Of these, what was found since it was last proved: it stands until then.
+    pub standing: BTreeMap<FindingKind, u64>,
 }
 
 /// How far a snapshot or release is.
@@ -217,7 +219,9 @@ impl Known {
             }
             Body::HoldRaised(b) => self.stage(b.target, Stage::Raised).raised = Some(b.clone()),
             Body::HoldVerified(b) => {
-                self.stage(b.target, Stage::Verified).unproved = None;
+                let known = self.stage(b.target, Stage::Verified);
+                known.unproved = None;
+                known.standing.clear();
             }
             Body::HoldUnproved(b) => {
                 self.stage(b.target, Stage::Unproved).unproved = Some(b.clone());
@@ -227,14 +231,16 @@ impl Known {
                 self.stage(b.target, Stage::Lowered);
             }
             Body::Finding(b) => {
-                let found = match b.target {
-                    Some(target) if b.what.drifts() => {
-                        &mut self.stage(target, Stage::Drifted).found
+                let known = match b.target {
+                    Some(target) if b.what.drifts() => self.stage(target, Stage::Drifted),
+                    Some(target) => self.targets.entry(target).or_default(),
+                    None => {
+                        self.own.insert(b.what, b.count);
+                        return;
                     }
-                    Some(target) => &mut self.targets.entry(target).or_default().found,
-                    None => &mut self.own,
                 };
-                found.insert(b.what, b.count);
+                known.found.insert(b.what, b.count);
+                known.standing.insert(b.what, b.count);
             }
             Body::SnapshotSealed(b) => {
                 self.snapshots.insert(b.snapshot, Outcome::Done(b.clone()));

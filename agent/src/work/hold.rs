@@ -3,20 +3,19 @@
 //! What is said follows what is done, never the other way round. Trouble that was said is not
 //! said again until it changes.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use custody::{
-    commit::Opening,
     house::{finding::FindingKind, mechanism::Mechanism, regime::Holding},
     id::TargetId,
     statement::{
-        Body, Finding, HoldAcknowledged, HoldLowered, HoldProof, HoldRaised, Trouble as SaidTrouble,
+        Body, HoldAcknowledged, HoldLowered, HoldProof, HoldRaised, Trouble as SaidTrouble,
     },
 };
 
-use super::{Context, Done, Undone, gauge::Gauge};
+use super::{Context, Done, Undone, finding::say_found, gauge::Gauge};
 use crate::{
-    enforce::{Found, HoldTrouble, Phase, Proof, Raised, writers},
+    enforce::{Found, HoldTrouble, Proof, Raised, site::Site, writers},
     journal::known::{Stage, TargetKnown},
 };
 
@@ -48,6 +47,14 @@ pub(super) fn raise(
     (holding, at_least): (Holding, Option<Mechanism>),
     gauge: &Gauge,
 ) -> Result<Done, Undone> {
+    if let Some((what, _)) = context.watch.is_amiss(target) {
+        let reason = match what {
+            FindingKind::Unmounted => "unmounted",
+            _ => "mounted-over",
+        };
+        let why = "what stands at the path is not what is held. Mount its file system as it was";
+        return fail(context, target, reason, &why);
+    }
     let before = known(context, target);
     let stage = before.as_ref().map(|known| known.stage);
     if stage == Some(Stage::Verified) && (on_its_way(context) || stands(context, target, gauge)) {
@@ -63,7 +70,15 @@ pub(super) fn raise(
         .raise_at_least(target, path, holding, at_least, &gauge.hold);
     let raised = match raising {
         Ok(raised) => raised,
-        Err(trouble) => return failed(context, target, &trouble),
+        Err(trouble) => {
+            if matches!(trouble, HoldTrouble::OtherAgent)
+                && let Some(root) = Site::root_of(context.keeper.roots(), path)
+            {
+                let found = Found::at(FindingKind::SecondAgent, &root.vault);
+                say_found(context, target, &found, false)?;
+            }
+            return failed(context, target, &trouble);
+        }
     };
     say_raised(context, target, raised)?;
     prove(context, target, gauge)
@@ -129,7 +144,8 @@ fn say_writers(context: &Context, target: TargetId, count: u64) -> Result<(), Un
         return Ok(());
     }
     let path = source.root_path.join(&source.relative);
-    say_found(context, target, &writers::left(&source, &path, count, WHO))
+    let left = writers::left(&source, &path, count, WHO);
+    say_found(context, target, &left, true)
 }
 
 const fn proof_of(target: TargetId, proof: Proof) -> HoldProof {
@@ -145,7 +161,16 @@ fn failed(context: &Context, target: TargetId, trouble: &HoldTrouble) -> Result<
     if matches!(trouble, HoldTrouble::Stopped) {
         return Ok(Done::Stopped);
     }
-    let reason = trouble.word();
+    fail(context, target, trouble.word(), trouble)
+}
+
+/// Says, where it was not said, that a hold could not be raised; it is tried again.
+fn fail(
+    context: &Context,
+    target: TargetId,
+    reason: &str,
+    trouble: &dyn std::fmt::Display,
+) -> Result<Done, Undone> {
     let said = known(context, target)
         .is_some_and(|k| k.stage == Stage::Failed && k.failed.as_deref() == Some(reason));
     if !said {
@@ -183,82 +208,4 @@ pub(super) fn lower(context: &Context, target: TargetId, gauge: &Gauge) -> Resul
             Ok(Done::Again)
         }
     }
-}
-
-/// Checks everything that is held, says what is not as it was, and makes it true again. Holds
-/// that were not finished are finished. None of this needs the coordinator.
-pub fn check_all(context: &Context, gauge: &Gauge) -> Result<(), Undone> {
-    for record in context.keeper.all() {
-        if gauge.is_stopped() {
-            return Ok(());
-        }
-        let target = record.target;
-        match record.phase {
-            Phase::Lowered | Phase::Lowering => continue,
-            Phase::Raised => {}
-            Phase::Planned | Phase::Raising | Phase::Filling | Phase::Sealing => {
-                tracing::info!(%target, "going on with a hold that was not finished");
-                context.raise_again(&record);
-                continue;
-            }
-        }
-        let stage = known(context, target).map(|known| known.stage);
-        match context.keeper.check(target, &gauge.hold) {
-            Ok(found) => {
-                for one in &found {
-                    say_found(context, target, one)?;
-                }
-                if !found.is_empty() || stage != Some(Stage::Verified) {
-                    context.raise_again(&record);
-                }
-            }
-            Err(HoldTrouble::Stopped) => return Ok(()),
-            Err(trouble) => {
-                tracing::error!(%target, reason = trouble.word(), "cannot check: {trouble}");
-                let gone = matches!(trouble, HoldTrouble::NotFound | HoldTrouble::Symlink);
-                if gone {
-                    let path = Path::new(OsStr::from_bytes(&record.path));
-                    let found = Found::at(FindingKind::HeldChanged, path);
-                    say_found(context, target, &found)?;
-                }
-                context.raise_again(&record);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Says a finding. A protection that was gone is put back, and a writer comes and goes, so each
-/// time is a new one; what has changed stays changed, and is said again only when there is more or
-/// less of it.
-fn say_found(context: &Context, target: TargetId, found: &Found) -> Result<(), Undone> {
-    let said = known(context, target).and_then(|known| known.found.get(&found.what).copied());
-    let comes_again = matches!(
-        found.what,
-        FindingKind::ProtectionGone | FindingKind::WriterLeft
-    );
-    if !comes_again && said == Some(found.count) {
-        return Ok(());
-    }
-    tracing::warn!(%target, what = ?found.what, count = found.count, "held data is not as it was");
-    let edge = context.book.edge();
-    let fresh = |field, value: &[u8]| Ok::<_, Undone>(Opening::new(field, value, edge.random()?));
-    let places = found.places.iter().map(|place| fresh("path", place));
-    let mut openings = places.collect::<Result<Vec<_>, _>>()?;
-    let places = openings.iter().map(Opening::commitment).collect();
-    let by = found.by.as_ref().map(|by| fresh("process", by.as_bytes()));
-    let by = by.transpose()?;
-    let body = Finding {
-        what: found.what,
-        target: Some(target),
-        count: found.count,
-        evidence: Vec::new(),
-        entry: None,
-        places,
-        by: by.as_ref().map(Opening::commitment),
-        noticed: None,
-    };
-    openings.extend(by);
-    context.book.say(Body::Finding(body), &openings)?;
-    Ok(())
 }

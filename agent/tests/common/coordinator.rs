@@ -56,6 +56,8 @@ pub struct Script {
     pub token_used: bool,
     pub head: Option<ChainHead>,
     pub statements: Vec<(Vec<u8>, Statement)>,
+    /// What opened the commitments of statements.
+    pub opened: Vec<custody::commit::Opening>,
     /// Everything that came, also again.
     pub received: Vec<Vec<u8>>,
     pub hellos: Vec<Hello>,
@@ -236,6 +238,7 @@ impl Coordinator {
                     let before = wanted.len();
                     wanted.retain(|commitment| !opening.opens(commitment));
                     assert_eq!(wanted.len() + 1, before, "an opening too many");
+                    script.opened.push(opening);
                 }
                 assert!(wanted.is_empty(), "a commitment is not opened: {wanted:?}");
                 script.statements.push((bytes, said));

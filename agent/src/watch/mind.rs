@@ -1,0 +1,460 @@
+//! The mind of the watch: takes what is heard, has looks made, and has what they find said.
+//!
+//! What looks runs on threads of its own, one for each root and for each target that something
+//! was heard of; one that hangs is left to itself, is said to hang, and keeps nobody waiting.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use custody::{house::finding::FindingKind, id::TargetId};
+use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    WatchState,
+    ear::{self, Heard, Shared},
+    found, glance,
+    held::{All, Held},
+    marks::Marked,
+    rounds::{Round, Rounds},
+};
+use crate::{
+    clock,
+    edge::{Moment, now},
+    enforce::{Found, Phase, Progress},
+    work::{
+        Context,
+        check::check_one,
+        finding::{say_found, say_own},
+    },
+};
+
+/// How often everything is glanced at.
+const GLANCE: Duration = Duration::from_secs(3);
+/// How long a root may take to answer before it is said that it does not.
+const SLOW: Duration = Duration::from_secs(30);
+/// Marks of targets that went are taken away at most so often.
+const FRESH: Duration = Duration::from_secs(10);
+/// How often the last glance is written down.
+const NOTE: Duration = Duration::from_secs(60);
+
+/// What comes back from those who look.
+enum Back {
+    /// A root was glanced at.
+    Root(PathBuf),
+    /// A target was looked at.
+    Target(TargetId),
+    /// The mounts were looked at.
+    Mounts,
+    /// Marks were set: what that came to, of each target.
+    Marked(BTreeMap<TargetId, ((i64, usize), Marked)>),
+}
+
+struct Mind {
+    context: Arc<Context>,
+    ear: Option<Arc<Shared>>,
+    all: Arc<All>,
+    rounds: Rounds,
+    back: mpsc::UnboundedSender<Back>,
+    /// Roots that are being glanced at, since when, and whether it was said that they are slow.
+    roots: BTreeMap<PathBuf, (Instant, bool)>,
+    /// Targets that are being looked at.
+    targets: BTreeSet<TargetId>,
+    /// The mounts: whether they are being looked at, and are to be again.
+    mounts: (bool, bool),
+    /// What marks there are: by target, of which raising, and what that came to.
+    marked: BTreeMap<TargetId, ((i64, usize), Marked)>,
+    marking: bool,
+    cleared: Instant,
+    moment: Option<Moment>,
+    told: Option<(Instant, WatchState)>,
+}
+
+/// Watches until `stop`.
+pub async fn run(context: Arc<Context>, stop: CancellationToken) {
+    let (back, mut returned) = mpsc::unbounded_channel();
+    let (ear, mut heard) = match ear::listen() {
+        Ok((shared, heard)) => (Some(shared), heard),
+        Err(error) => {
+            tracing::error!(%error, "the kernel cannot be listened to; every few seconds it is looked instead");
+            (None, mpsc::channel(1).1)
+        }
+    };
+    let mut mind = Mind {
+        moment: context.book.edge().moment().ok(),
+        context,
+        ear,
+        all: Arc::default(),
+        rounds: Rounds::default(),
+        back,
+        roots: BTreeMap::new(),
+        targets: BTreeSet::new(),
+        mounts: (false, false),
+        marked: BTreeMap::new(),
+        marking: false,
+        cleared: Instant::now(),
+        told: None,
+    };
+    mind.refresh();
+    let mut tick = tokio::time::interval(GLANCE);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let due = mind.rounds.next();
+        let wait = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let watch = Arc::clone(&mind.context);
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(heard) = heard.recv() => mind.hear(heard),
+            Some(back) = returned.recv() => mind.take_back(back),
+            () = watch.watch.changed.notified() => mind.refresh(),
+            _ = tick.tick() => mind.tick(),
+            () = wait => mind.look(),
+        }
+    }
+    if let Some(ear) = &mind.ear {
+        ear.stop();
+    }
+}
+
+impl Mind {
+    /// Has something done that may take long, and is told when it is done.
+    fn send(&self, work: impl FnOnce() -> Back + Send + 'static) {
+        let back = self.back.clone();
+        tokio::task::spawn_blocking(move || {
+            let _ = back.send(work());
+        });
+    }
+
+    /// Takes in what is held now.
+    fn refresh(&mut self) {
+        self.all = Arc::new(All::of(&self.context.keeper));
+        self.look_at_mounts();
+        self.mark();
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        let at = Instant::now();
+        match heard {
+            Heard::Mounts => self.look_at_mounts(),
+            Heard::Touched(things) => {
+                for (path, thing) in things {
+                    for held in self.all.around(&path) {
+                        self.rounds.hear(held.target(), &path, thing.clone(), at);
+                    }
+                }
+            }
+        }
+        let lost = |ear: &Arc<Shared>| ear.lost.swap(false, Ordering::Relaxed);
+        if self.ear.as_ref().is_some_and(lost) {
+            tracing::warn!(
+                "more happened to what is held than could be told one by one; all of it is checked"
+            );
+            for held in self.all.iter() {
+                self.rounds.hear_much(held.target(), at);
+            }
+        }
+    }
+
+    /// Whether a target can be looked at now: nobody works on it, and it is reached.
+    fn may(context: &Context, target: TargetId) -> bool {
+        !context.is_worked_on(target) && context.watch.is_amiss(target).is_none()
+    }
+
+    /// Has the looks made that are due.
+    fn look(&mut self) {
+        let (context, targets) = (&self.context, &self.targets);
+        let may = |target| !targets.contains(&target) && Self::may(context, target);
+        for (target, round) in self.rounds.due(Instant::now(), may) {
+            let Some(held) = self.all.get(target).cloned() else {
+                continue;
+            };
+            self.targets.insert(target);
+            let context = Arc::clone(&self.context);
+            self.send(move || {
+                closely(&context, &held, &round);
+                Back::Target(target)
+            });
+        }
+    }
+
+    fn tick(&mut self) {
+        self.look_at_clock();
+        let all = Arc::clone(&self.all);
+        for (path, held) in &all.roots {
+            if let Some((since, said)) = self.roots.get_mut(path) {
+                if since.elapsed() > SLOW && !*said {
+                    *said = true;
+                    let targets = held.len();
+                    tracing::error!(
+                        targets,
+                        "a root does not answer; what is held there cannot be looked at, and the others are"
+                    );
+                }
+                continue;
+            }
+            self.roots.insert(path.clone(), (Instant::now(), false));
+            let (context, held, path) = (Arc::clone(&self.context), held.clone(), path.clone());
+            self.send(move || {
+                at_root(&context, held);
+                Back::Root(path)
+            });
+        }
+        self.mark();
+        self.tell();
+    }
+
+    fn look_at_clock(&mut self) {
+        let Ok(moment) = self.context.book.edge().moment() else {
+            return;
+        };
+        let before = self.moment.replace(moment.clone());
+        let Some(moved) = before.and_then(|before| clock::jump(&before, &moment)) else {
+            return;
+        };
+        tracing::warn!(seconds = moved.as_secs(), "the wall clock jumped");
+        let found = Found::new(FindingKind::ClockJumped, moved.as_secs().unsigned_abs());
+        let context = Arc::clone(&self.context);
+        self.send(move || {
+            if let Err(error) = say_own(&context, &found) {
+                tracing::error!(%error, "a finding cannot be said");
+            }
+            Back::Target(TargetId::from_random([0; 16]))
+        });
+    }
+
+    fn look_at_mounts(&mut self) {
+        if self.mounts.0 {
+            self.mounts.1 = true;
+            return;
+        }
+        self.mounts = (true, false);
+        let context = Arc::clone(&self.context);
+        self.send(move || {
+            at_mounts(&context);
+            Back::Mounts
+        });
+    }
+
+    /// Sets the marks that are missing, and takes away those of targets that went.
+    fn mark(&mut self) {
+        let Some(ear) = self
+            .ear
+            .clone()
+            .filter(|ear| ear.marks.is_some() && !self.marking)
+        else {
+            return;
+        };
+        let went = self.marked.iter().any(|(target, ((_, left), _))| {
+            let held = self.all.get(*target);
+            held.is_none_or(|held| held.state().1 != *left)
+        });
+        let clear = went && self.cleared.elapsed() > FRESH;
+        if clear {
+            self.cleared = Instant::now();
+            self.marked.clear();
+        }
+        let is_new = |held: &&Arc<Held>| {
+            let marked = self.marked.get(&held.target());
+            marked.is_none_or(|(state, _)| *state != held.state())
+                && Self::may(&self.context, held.target())
+        };
+        let new: Vec<_> = self.all.iter().filter(is_new).cloned().collect();
+        if new.is_empty() && !clear {
+            return;
+        }
+        self.marking = true;
+        let context = Arc::clone(&self.context);
+        self.send(move || Back::Marked(set_marks(&context, &ear, &new, clear)));
+    }
+
+    fn take_back(&mut self, back: Back) {
+        match back {
+            Back::Root(path) => _ = self.roots.remove(&path),
+            Back::Target(target) => _ = self.targets.remove(&target),
+            Back::Marked(marked) => {
+                self.marking = false;
+                self.marked.extend(marked);
+                self.tell();
+            }
+            Back::Mounts => {
+                let again = self.mounts.1;
+                self.mounts = (false, false);
+                if again {
+                    self.look_at_mounts();
+                }
+            }
+        }
+    }
+
+    /// Says how the watch stands where `status` finds it.
+    fn tell(&mut self) {
+        let sum = |of: fn(&Marked) -> u64| self.marked.values().map(|(_, marked)| of(marked)).sum();
+        let ear = self.ear.as_ref();
+        let why = ear.and_then(|ear| {
+            let why = ear.why.lock().unwrap_or_else(PoisonError::into_inner);
+            why.clone()
+        });
+        let state = WatchState {
+            fanotify: ear.is_some_and(|ear| ear.marks.is_some()),
+            why,
+            targets: self.all.len() as u64,
+            folders: sum(|marked| marked.folders),
+            folders_left: sum(|marked| marked.left),
+            looked: Some(now()),
+            events: ear.map_or(0, |ear| ear.events.load(Ordering::Relaxed)),
+            unreachable: self.context.watch.amiss().len() as u64,
+        };
+        let same = |told: &WatchState| {
+            let (looked, events) = (told.looked, told.events);
+            let now = WatchState {
+                looked,
+                events,
+                ..state.clone()
+            };
+            now == *told
+        };
+        let told = self.told.as_ref();
+        if told.is_some_and(|(at, told)| at.elapsed() < NOTE && same(told)) {
+            return;
+        }
+        self.context.live.watch(state.clone());
+        self.told = Some((Instant::now(), state));
+    }
+}
+
+/// Looks at what was touched in one target, and says what is found.
+fn closely(context: &Context, held: &Held, round: &Round) {
+    let mut found = match glance::things(&context.keeper, held, &round.things) {
+        Ok(found) => found,
+        Err(errno) => {
+            tracing::warn!(target = %held.target(), %errno, "what was touched cannot be looked at");
+            Vec::new()
+        }
+    };
+    if round.whole && found.is_empty() {
+        let checked = context.keeper.check(held.target(), &Progress::default());
+        found = checked.unwrap_or_default();
+    }
+    for one in &mut found {
+        let places = one.places.iter();
+        one.by = round.by(places.map(|place| Path::new(OsStr::from_bytes(place))));
+    }
+    say(context, held, &found);
+}
+
+/// Glances at a root.
+fn at_root(context: &Context, held: Vec<Arc<Held>>) {
+    let may = |held: &Arc<Held>| Mind::may(context, held.target());
+    let held: Vec<_> = held.into_iter().filter(may).collect();
+    let Some(first) = held.first() else { return };
+    for (at, looked) in glance::root(&context.keeper, &first.root, &held) {
+        match (looked, held.get(at)) {
+            (Ok(found), Some(held)) => say(context, held, &found),
+            (Err(errno), Some(held)) => {
+                tracing::debug!(target = %held.target(), %errno, "cannot be glanced at");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Says what was found of a target, unless somebody of ours worked on it meanwhile, and has it
+/// raised again.
+fn say(context: &Context, held: &Held, found: &[Found]) {
+    if found.is_empty() || !Mind::may(context, held.target()) {
+        return;
+    }
+    let all = context.keeper.all();
+    let record = all.iter().find(|record| record.target == held.target());
+    let Some(record) = record
+        .filter(|record| record.phase == Phase::Raised && record.since_ns == held.record.since_ns)
+    else {
+        return;
+    };
+    for one in found {
+        if let Err(error) = say_found(context, held.target(), one, true) {
+            tracing::error!(target = %held.target(), %error, "a finding cannot be said");
+        }
+    }
+    context.raise_again(record);
+}
+
+/// Looks at the mounts, says what is amiss, and has raised again what can be reached again.
+pub fn at_mounts(context: &Context) {
+    let (amiss, cured) = match context.watch.look_at_mounts(&context.keeper) {
+        Ok(looked) => looked,
+        Err(error) => return tracing::error!(%error, "the table of mounts cannot be read"),
+    };
+    for (target, one) in &amiss {
+        if let Err(error) = say_found(context, *target, &found(one), true) {
+            tracing::error!(%target, %error, "a finding cannot be said");
+        }
+    }
+    if cured.is_empty() {
+        return;
+    }
+    for record in context.keeper.all() {
+        if cured.contains(&record.target) {
+            tracing::info!(target = %record.target, "what is held can be reached again");
+            if let Err(error) = check_one(context, &record, &Progress::default()) {
+                tracing::error!(target = %record.target, %error, "cannot be checked");
+            }
+        }
+    }
+}
+
+/// Marks targets.
+fn set_marks(
+    context: &Context,
+    ear: &Shared,
+    new: &[Arc<Held>],
+    clear: bool,
+) -> BTreeMap<TargetId, ((i64, usize), Marked)> {
+    let mut all = BTreeMap::new();
+    let Some(marks) = &ear.marks else { return all };
+    if clear {
+        marks
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+    for held in new {
+        let mut marks = marks.write().unwrap_or_else(PoisonError::into_inner);
+        let marked = marks.mark(&context.keeper, held);
+        let names = marks.names;
+        drop(marks);
+        match marked {
+            Ok(marked) => {
+                all.insert(held.target(), (held.state(), marked));
+                if marked.left > 0 {
+                    ear.note("there are more folders than can be marked".to_owned());
+                }
+            }
+            Err(error) => {
+                ear.note(format!("some of what is held cannot be marked ({error})"));
+                let none = Marked {
+                    folders: 0,
+                    left: 1,
+                };
+                all.insert(held.target(), (held.state(), none));
+            }
+        }
+        if !names {
+            ear.note(
+                "it does not say which process made them (CAP_SYS_ADMIN is missing)".to_owned(),
+            );
+        }
+    }
+    all
+}
