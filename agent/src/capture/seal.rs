@@ -21,21 +21,24 @@ use custody::{
     manifest::{
         file::{ManifestError, Writer},
         leaf::SnapshotKey,
-        row::{Row, Status},
+        row::{Kind, Row, Status},
     },
 };
 
 use sha256x2::{Engine, Hasher};
 
 use super::{
+    apart::Apart,
     hash,
+    marks::Marks,
     origins::OriginsReader,
     queue::Queue,
     reader::{Hashed, Reader, Work},
+    resume::{self, Earlier, Log},
     shared::Shared,
-    walk::Walk,
+    walk::{Step, Walk},
 };
-use crate::{durable, enforce::objects::StoreTrouble};
+use crate::{durable, edge::now, enforce::objects::StoreTrouble};
 
 /// Steps handed to a reader at a time.
 const RUN: usize = 64;
@@ -46,8 +49,8 @@ pub struct Capture<'a> {
     pub root: BorrowedFd<'a>,
     /// The target below it.
     pub relative: &'a Path,
-    /// Folders to leave out, by device and inode.
-    pub exclude: Vec<(u64, u64)>,
+    /// What to leave out.
+    pub exclude: Vec<Apart>,
     /// For a vault: what the originals looked like.
     pub origins: Option<PathBuf>,
     /// The snapshot.
@@ -65,8 +68,11 @@ pub struct Capture<'a> {
 pub struct Progress {
     /// Rows made.
     pub rows: AtomicU64,
-    /// Bytes hashed.
+    /// Bytes of files whose hash is known.
     pub bytes: AtomicU64,
+    /// Of these, those that were not read now: another name of a file had been, or an earlier
+    /// start had read it.
+    pub known: AtomicU64,
     /// Set from outside to stop it.
     pub stop: AtomicBool,
 }
@@ -114,13 +120,28 @@ pub fn capture(what: &Capture<'_>, progress: &Progress) -> Result<Sealed, Captur
 }
 
 /// Captures a tree like [`capture`], with what the caller gives the readers to share.
+///
+/// Stopped, or killed, it goes on where it was when it is begun again with the same snapshot and
+/// the same place for its manifest.
 pub fn capture_with(
     what: &Capture<'_>,
     shared: &Shared,
     progress: &Progress,
 ) -> Result<Sealed, CaptureError> {
+    let sealed = sealed(what, shared, progress);
+    if !matches!(sealed, Err(CaptureError::Stopped)) {
+        resume::forget(what.out);
+    }
+    sealed
+}
+
+fn sealed(
+    what: &Capture<'_>,
+    shared: &Shared,
+    progress: &Progress,
+) -> Result<Sealed, CaptureError> {
     let mut walk = Walk::open(what.root, what.relative).map_err(CaptureError::Target)?;
-    walk.exclude(what.exclude.iter().copied());
+    walk.exclude(&what.exclude);
     let origins = what
         .origins
         .as_deref()
@@ -140,6 +161,10 @@ pub fn capture_with(
     let out = BufWriter::with_capacity(1 << 20, file);
     let mut writer = Writer::new(out, &about)?;
 
+    let began_ns = now().millis().saturating_mul(1_000_000);
+    let (earlier, mut log) = resume::open(what.out, &what.snapshot, began_ns);
+    let marks = Marks::new(what.origins.is_some(), !earlier.is_empty());
+    let marks = shared.marks.get_or_init(|| marks);
     let queue = Queue::new();
     let (bytes, unreadable) = std::thread::scope(|scope| {
         let (to_sealer, done) = mpsc::channel();
@@ -158,6 +183,8 @@ pub fn capture_with(
                     walk: walk.peekable(),
                     origins,
                     index: 0,
+                    earlier,
+                    marks,
                 };
                 loop {
                     let first = feed.index;
@@ -171,7 +198,7 @@ pub fn capture_with(
                 }
                 queue.close();
             })?;
-        let sealed = seal(&mut writer, done, queue, progress);
+        let sealed = seal(&mut writer, done, queue, (&mut log, marks), progress);
         queue.stop();
         sealed
     })?;
@@ -197,6 +224,7 @@ fn seal<W: std::io::Write + Send>(
     writer: &mut Writer<W>,
     done: mpsc::Receiver<Vec<Hashed>>,
     queue: &Queue<Work>,
+    (log, marks): (&mut Option<Log>, &Marks),
     progress: &Progress,
 ) -> Result<(u64, u64), CaptureError> {
     // The rows from the next one on that are there already; no more than the queue's window.
@@ -214,8 +242,12 @@ fn seal<W: std::io::Write + Send>(
         for (row, leaf) in waiting.drain(..ready).flatten() {
             bytes += row.sha256.map_or(0, |_| row.size);
             unreadable += u64::from(row.status == Status::Unreadable);
+            if let Some(mark) = marks.seal(&row) {
+                resume::note(log, |log| log.push(&row, &mark));
+            }
             writer.push(row, leaf)?;
         }
+        resume::note(log, Log::beat);
         next += ready as u64;
         progress.rows.fetch_add(ready as u64, Ordering::Relaxed);
         if ready > 0 {
@@ -226,18 +258,33 @@ fn seal<W: std::io::Write + Send>(
 }
 
 /// What there is to read, in order: the walk itself, or the origins beside the walk.
-struct Feed {
+struct Feed<'a> {
     walk: std::iter::Peekable<Walk>,
     origins: Option<OriginsReader>,
     index: u64,
+    earlier: Earlier,
+    marks: &'a Marks,
 }
 
-impl Iterator for Feed {
+impl Feed<'_> {
+    /// Hands what an earlier start knows of a file to the reader that gets it.
+    fn recall(&mut self, step: &Step, index: u64) {
+        if step.kind == Kind::File
+            && !self.earlier.is_empty()
+            && let Some(known) = self.earlier.look(&step.path)
+        {
+            self.marks.know(index, known);
+        }
+    }
+}
+
+impl Iterator for Feed<'_> {
     type Item = Work;
 
     fn next(&mut self) -> Option<Work> {
         let Some(origins) = &mut self.origins else {
             let step = self.walk.next()?;
+            self.recall(&step, self.index);
             self.index += 1;
             return Some(Work::Read(self.index - 1, Box::new(step)));
         };
@@ -262,6 +309,9 @@ impl Iterator for Feed {
             .walk
             .next_if(|step| step.path == row.path)
             .map(Box::new);
+        if let Some(step) = &step {
+            self.recall(step, index);
+        }
         Some(Work::Copy(Box::new(row), step))
     }
 }

@@ -8,7 +8,6 @@
 //! open, and a folder whose path is longer than [`LONGEST`] is not entered, and said not to be.
 
 use std::{
-    collections::HashSet,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     os::unix::ffi::OsStrExt as _,
     path::Path,
@@ -22,6 +21,7 @@ use rustix::{
 };
 
 use super::{
+    apart::{Apart, Aside},
     names::Names,
     place::{Place, open_below, split},
     trouble::Trouble,
@@ -76,7 +76,7 @@ pub struct Walk {
     frames: Vec<Frame>,
     path: Vec<u8>,
     first: Option<Step>,
-    excluded: HashSet<(u64, u64)>,
+    aside: Aside,
     /// Names that may be held, and how many are.
     most: usize,
     held: usize,
@@ -108,13 +108,13 @@ impl Walk {
         Self::open_with(root, relative, &[], None)
     }
 
-    /// Begins like [`Walk::open`], leaves out folders by device and inode (the target itself
-    /// too), and does something to each folder before it is listed. Where that fails the
+    /// Begins like [`Walk::open`], leaves out some places (folders known by their inode even
+    /// where they are the target itself), and does something to each folder before it is listed. Where that fails the
     /// folder is not entered; for the first one, the walk does not begin.
     pub fn open_with(
         root: BorrowedFd<'_>,
         relative: &Path,
-        exclude: &[(u64, u64)],
+        exclude: &[Apart],
         on_enter: Option<OnEnter>,
     ) -> Result<Self, Errno> {
         let mut walk = Self {
@@ -122,10 +122,11 @@ impl Walk {
             frames: Vec::new(),
             path: Vec::new(),
             first: None,
-            excluded: exclude.iter().copied().collect(),
+            aside: Aside::default(),
             most: NAMES,
             held: 0,
         };
+        walk.aside.add(exclude);
         let parts = relative.as_os_str().as_bytes();
         let handle = open_below(root, parts, OFlags::PATH)?;
         let stat = fstat(&handle)?;
@@ -159,9 +160,15 @@ impl Walk {
         self.first.as_ref()
     }
 
-    /// Leaves out folders by device and inode: the vaults, if they lie inside.
-    pub fn exclude(&mut self, folders: impl IntoIterator<Item = (u64, u64)>) {
-        self.excluded.extend(folders);
+    /// Leaves out what is no part of the target, though it lies inside.
+    pub fn exclude<'a>(&mut self, apart: impl IntoIterator<Item = &'a Apart>) {
+        self.aside.add(apart);
+    }
+
+    /// Whether a name in the deepest folder is to be passed over.
+    fn is_aside(&self, name: &[u8]) -> bool {
+        let path = || Some(self.join(self.frames.last()?, name));
+        self.aside.has_paths() && path().is_some_and(|path| self.aside.has_path(&path))
     }
 
     /// Opens a folder, lists it and makes it the place where the walk goes on.
@@ -181,7 +188,7 @@ impl Walk {
             folder: None,
             trouble: None,
         };
-        if self.excluded.contains(&identity) {
+        if self.aside.has_folder(identity) {
             step.trouble = Some(Trouble::Excluded);
             return Ok(step);
         }
@@ -333,6 +340,9 @@ impl Iterator for Walk {
             match frame.names.next() {
                 Some(next) => {
                     self.held -= 1;
+                    if self.is_aside(&next.0) {
+                        continue;
+                    }
                     self.have_open();
                     break next;
                 }

@@ -42,7 +42,8 @@ impl Door {
         set(vault, true)
     }
 
-    fn opened(
+    /// Does something in the open vault.
+    pub fn opened(
         &self,
         vault: &OwnedFd,
         act: impl FnOnce() -> Result<(), Errno>,

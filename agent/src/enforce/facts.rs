@@ -12,35 +12,36 @@ use rustix::{
     io::Errno,
 };
 
-use super::{btrfs::subvolumes, choose::Facts, copy, flag, site::Site, trouble::HoldTrouble};
+use super::{btrfs::subvolumes, choose::Facts, copy, flag, site::Site};
 
 /// What is known of a target's place.
-pub fn of(site: &Site) -> Result<Facts, HoldTrouble> {
-    let vault = vault(site)?;
-    let beside = same_file_system(site, &vault);
-    Ok(Facts {
+pub fn of(site: &Site) -> Facts {
+    let vault = vault(site);
+    let vault = vault.as_ref();
+    let beside = vault.is_some_and(|vault| same_file_system(site, vault));
+    Facts {
         file_system: site.file_system.clone(),
         root: rustix::process::geteuid().is_root(),
         flag: carries_flag(&site.root),
-        seal: carries_flag(&vault),
-        reflink: beside && clones(&vault),
+        seal: vault.is_some_and(carries_flag),
+        reflink: beside && vault.is_some_and(clones),
         subvolume: beside && matches!(subvolumes::top(site), Ok(Some(_))),
         dataset: false,
-        free: copy::free(&vault).ok().flatten(),
-    })
+        free: vault.and_then(|vault| copy::free(vault).ok().flatten()),
+    }
 }
 
-/// The vault, or the folder in which it would be made.
-fn vault(site: &Site) -> Result<OwnedFd, HoldTrouble> {
-    if let Some(vault) = site.vault()? {
-        return Ok(vault);
+/// The vault, or the folder in which it would be made. None where it cannot be used: whoever needs
+/// it is told why.
+fn vault(site: &Site) -> Option<OwnedFd> {
+    if let Some(vault) = site.vault().ok()? {
+        return Some(vault);
     }
     let above = site.vault_path.parent().unwrap_or(Path::new("/"));
-    let near = above.ancestors().find_map(|folder| {
+    above.ancestors().find_map(|folder| {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::open(folder, flags, Mode::empty()).ok()
-    });
-    near.ok_or(HoldTrouble::NotFound)
+    })
 }
 
 /// Whether clones can come from the target's root: surely so where both lie on one device, or

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     ffi::OsString,
     os::{
-        fd::AsFd as _,
+        fd::{AsFd as _, OwnedFd},
         unix::ffi::{OsStrExt as _, OsStringExt as _},
     },
     path::{Path, PathBuf},
@@ -18,12 +18,14 @@ use super::{
     door::Door,
     inodes::{Inode, Inodes},
     moved,
+    owner::Owner,
     record::{Record, Store},
     site::{Root, Site},
     sweep::Progress,
     trouble::{HoldTrouble, while_doing},
 };
 use crate::capture::{
+    apart::Apart,
     place::{Place, open_below, split},
     walk::{OnEnter, Walk},
 };
@@ -46,6 +48,12 @@ pub struct Job<'a> {
     pub target: TargetId,
     /// Its path.
     pub path: PathBuf,
+    /// What has left the hold, below the target.
+    pub left: Vec<Vec<u8>>,
+    /// What was mounted over parts of it since it was raised.
+    pub over: Vec<PathBuf>,
+    /// Whose the vaults are.
+    pub owner: &'a Owner,
     /// All other records.
     pub others: Vec<Record>,
     /// How many hands.
@@ -59,15 +67,55 @@ pub struct Job<'a> {
 pub struct Cover {
     whole: bool,
     inside: HashSet<Vec<u8>>,
+    /// Targets that parts have left: their place here, and the paths below it that left; or none
+    /// where the target lies above, with the path from there.
+    partly: Vec<Partly>,
     linked: Inodes,
     /// What those targets know to be flagged by others.
     pub theirs: Inodes,
 }
 
+/// Another target of which parts have left.
+#[derive(Debug)]
+struct Partly {
+    /// Where it is below this one; empty where it is the same, or lies above.
+    above: Vec<u8>,
+    /// Where this one is below it; empty where it is the same, or lies below.
+    below: Vec<u8>,
+    left: Vec<Vec<u8>>,
+}
+
+impl Partly {
+    fn covers(&self, path: &[u8]) -> bool {
+        let path = if path == b"." { b"" } else { path };
+        if !is_below(path, &self.above) {
+            return false;
+        }
+        let rest = &path[self.above.len()..];
+        let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+        let there = match (self.below.as_slice(), rest) {
+            (below, b"") => below.to_vec(),
+            (b"", rest) => rest.to_vec(),
+            (below, rest) => [below, rest].join(&b'/'),
+        };
+        !self.left.iter().any(|left| is_below(&there, left))
+    }
+}
+
 impl Cover {
     /// Adds a target at `path` for who is `here`.
-    fn add(&mut self, here: &Path, path: &Path) {
-        if here.starts_with(path) {
+    fn add(&mut self, here: &Path, path: &Path, left: &[Vec<u8>]) {
+        let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
+        if !left.is_empty() {
+            let left = left.to_vec();
+            if let Ok(down) = here.strip_prefix(path) {
+                let (above, below) = (Vec::new(), bytes(down));
+                self.partly.push(Partly { above, below, left });
+            } else if let Ok(inside) = path.strip_prefix(here) {
+                let (above, below) = (bytes(inside), Vec::new());
+                self.partly.push(Partly { above, below, left });
+            }
+        } else if here.starts_with(path) {
             self.whole = true;
         } else if let Ok(inside) = path.strip_prefix(here) {
             self.inside.insert(inside.as_os_str().as_bytes().to_vec());
@@ -81,7 +129,10 @@ impl Cover {
             let mut above = ends.map(|(at, _)| &path[..at]);
             self.inside.contains(path) || above.any(|part| self.inside.contains(part))
         };
-        self.whole || self.linked.0.contains(&inode) || (!self.inside.is_empty() && by_path())
+        self.whole
+            || self.linked.0.contains(&inode)
+            || (!self.inside.is_empty() && by_path())
+            || self.partly.iter().any(|partly| partly.covers(path))
     }
 }
 
@@ -91,9 +142,10 @@ impl Job<'_> {
         self.store.file(self.target, what)
     }
 
-    /// What no walk may enter: vaults and the agent's own folders.
-    pub fn exclude(&self) -> Vec<(u64, u64)> {
-        exclude(self.roots, self.own)
+    /// What no walk may enter: vaults, the agent's own folders, and what has left the hold.
+    pub fn exclude(&self) -> Vec<Apart> {
+        let left = self.left.iter().map(|path| Apart::Path(path.clone()));
+        left.chain(exclude(self.roots, self.own)).collect()
     }
 
     /// Begins a walk of the target that leaves the vaults out.
@@ -101,6 +153,22 @@ impl Job<'_> {
         let (root, relative) = (self.site.root.as_fd(), &self.site.relative);
         Walk::open_with(root, relative, &self.exclude(), on_enter)
             .map_err(while_doing("the target cannot be opened"))
+    }
+
+    /// The vault, made if it is not there, and ours.
+    pub fn vault(&self) -> Result<OwnedFd, HoldTrouble> {
+        let vault = self.site.make_vault()?;
+        self.owner.claim(&vault, self.door)?;
+        Ok(vault)
+    }
+
+    /// Refuses a root whose vault is another agent's.
+    pub fn claim(&self) -> Result<(), HoldTrouble> {
+        match self.site.vault() {
+            Ok(Some(vault)) => self.owner.claim(&vault, self.door),
+            // The hold that needs one says what is wrong with it.
+            _ => Ok(()),
+        }
     }
 
     /// The target's own name in the folder above it; none for a root.
@@ -139,7 +207,7 @@ impl Job<'_> {
             }
             let (is_at_its_path, missing) = moved::look(&site, other)?;
             if is_at_its_path {
-                cover.add(&here, &path);
+                cover.add(&here, &path, &other.left);
             }
             let (_, all) = lost
                 .entry(site.root_path)
@@ -148,7 +216,7 @@ impl Job<'_> {
         }
         for (root_path, (root, missing)) in lost {
             for found in moved::search(&root, &self.exclude(), missing, self.progress)? {
-                cover.add(&here, &root_path.join(found));
+                cover.add(&here, &root_path.join(found), &[]);
             }
         }
         Ok(cover)
@@ -156,12 +224,20 @@ impl Job<'_> {
 }
 
 /// What no walk below a root may enter: vaults and the agent's own folders.
-pub fn exclude(roots: &[Root], own: &[(u64, u64)]) -> Vec<(u64, u64)> {
+pub fn exclude(roots: &[Root], own: &[(u64, u64)]) -> Vec<Apart> {
     let sites = roots
         .iter()
         .filter_map(|root| Site::find(std::slice::from_ref(root), &root.path).ok());
     let vaults = sites.filter_map(|site| site.exclude());
-    vaults.chain(own.iter().copied()).collect()
+    let all = vaults.chain(own.iter().copied());
+    all.map(|(device, inode)| Apart::Folder(device, inode))
+        .collect()
+}
+
+/// Whether a path is another one or lies below it; an empty one holds all.
+pub fn is_below(path: &[u8], above: &[u8]) -> bool {
+    let rest = path.strip_prefix(above);
+    above.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
 /// The path of a record.

@@ -28,6 +28,10 @@ pub trait Mechanism: Sync {
     /// Looks for what is not as it was when the hold was raised.
     fn check(&self, job: &Job<'_>, record: &Record) -> Result<Vec<Found>, HoldTrouble>;
 
+    /// Frees what has just been added to what left the hold, as far as nothing else holds it; the
+    /// rest goes on standing.
+    fn narrow(&self, job: &Job<'_>, record: &mut Record) -> Result<Lowered, HoldTrouble>;
+
     /// Undoes what no other target needs.
     fn lower(&self, job: &mut Job<'_>, record: &mut Record) -> Result<Lowered, HoldTrouble>;
 }
@@ -38,10 +42,8 @@ pub fn of(mechanism: Which) -> Result<&'static dyn Mechanism, HoldTrouble> {
         Which::ImmutableFlag => Ok(&InPlace),
         Which::ReflinkVault | Which::SealedCopy | Which::PlainCopy => Ok(&Vault),
         Which::BtrfsSnapshot => Ok(&BtrfsSnapshot),
-        Which::ZfsSnapshot | Which::ObjectLock => {
-            Err(HoldTrouble::NotSupported(
-                "this agent cannot hold by that mechanism. Ask for another, or update the agent",
-            ))
-        }
+        Which::ZfsSnapshot | Which::ObjectLock => Err(HoldTrouble::NotSupported(
+            "this agent cannot hold by that mechanism. Ask for another, or update the agent",
+        )),
     }
 }

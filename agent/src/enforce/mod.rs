@@ -5,7 +5,9 @@
 //! customer can reach is touched through descriptors only, and nothing is done before what is
 //! needed to undo it, or to go on after a crash, is on disk.
 
+pub mod after;
 pub mod attempt;
+pub mod beneath;
 pub mod btrfs;
 pub mod choose;
 pub mod copy;
@@ -14,6 +16,7 @@ pub mod facts;
 pub mod fill;
 pub mod flag;
 pub mod found;
+pub mod homes;
 pub mod immutable;
 pub mod inodes;
 pub mod job;
@@ -23,7 +26,9 @@ pub mod mechanism;
 pub mod mounts;
 pub mod moved;
 pub mod objects;
+pub mod narrow;
 pub mod own;
+pub mod owner;
 pub mod plan;
 pub mod record;
 pub mod repair;
@@ -34,10 +39,12 @@ pub mod trouble;
 pub mod vault;
 pub mod writers;
 
+pub use after::{After, Later};
 pub use found::Found;
 pub use keeper::{Keeper, Source, Watched};
 pub use plan::Plan;
 pub use record::{Lowered, Phase, Proof, Raised, Record};
+pub use narrow::{Amount, Weighed};
 pub use site::Root;
 pub use sweep::Progress;
 pub use trouble::HoldTrouble;

@@ -23,7 +23,10 @@ use super::{
     sweep::Progress,
     trouble::{HoldTrouble, while_doing},
 };
-use crate::capture::walk::{Step, Walk};
+use crate::capture::{
+    apart::Apart,
+    walk::{Step, Walk},
+};
 
 /// The inode of a step.
 pub fn inode_of(step: &Step) -> Option<Inode> {
@@ -53,7 +56,7 @@ pub fn look(site: &Site, record: &Record) -> Result<(bool, HashSet<Inode>), Hold
 /// Looks through a whole root for what is missing; gives the paths below it.
 pub fn search(
     root: &OwnedFd,
-    exclude: &[(u64, u64)],
+    exclude: &[Apart],
     mut missing: HashSet<Inode>,
     progress: &Progress,
 ) -> Result<Vec<PathBuf>, HoldTrouble> {

@@ -37,6 +37,8 @@ pub enum Phase {
     Sealing,
     /// All stands and is on disk. After a crash: the same.
     Raised,
+    /// Raised, and parts of it are leaving. After a crash: they go on leaving; the rest stands.
+    Narrowing,
     /// No longer a reason; some of it may be undone. After a crash: undoing goes on.
     Lowering,
     /// Nothing of it is left. After a crash: the same, with the same counts.
@@ -130,6 +132,21 @@ pub struct Record {
     /// SHA-256 of the origins, for a vault.
     #[serde(default)]
     pub origins: Option<Digest>,
+    /// The moment of which what is held is: what came later is not in it. Nanoseconds since 1970.
+    #[serde(default)]
+    pub as_of_ns: i64,
+    /// What has left the hold: paths below the target.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<Vec<u8>>,
+    /// Of that, what left last, and what came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub narrowed: Option<(Vec<Vec<u8>>, Lowered)>,
+    /// Whether all was as it should be when that began: then what is changed since is our own doing.
+    #[serde(default)]
+    pub was_clean: bool,
+    /// What was mounted below it, or in its vault, when it was raised.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Vec<u8>>,
     /// The snapshots, for one of btrfs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<Frozen>,
@@ -164,6 +181,11 @@ impl Record {
             unprotected: 0,
             since_ns: 0,
             origins: None,
+            as_of_ns: 0,
+            left: Vec::new(),
+            narrowed: None,
+            was_clean: false,
+            mounts: Vec::new(),
             frozen: None,
             raised: None,
             lowered: None,
@@ -190,8 +212,11 @@ impl Record {
 
     /// Whether it is a reason for a flag in place, with its survey on disk.
     pub fn flags_stand(&self) -> bool {
-        self.mechanism == Mechanism::ImmutableFlag
-            && matches!(self.phase, Phase::Raising | Phase::Raised)
+        let stands = matches!(
+            self.phase,
+            Phase::Raising | Phase::Raised | Phase::Narrowing
+        );
+        self.mechanism == Mechanism::ImmutableFlag && stands
     }
 
     /// Whether flags of it may be found in place.

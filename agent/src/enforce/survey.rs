@@ -13,12 +13,15 @@ use custody::manifest::row::Kind;
 use rustix::{fs::Statx, io::Errno};
 
 use super::{
-    flag,
+    beneath, flag,
     inodes::{Inode, Inodes},
     sweep::{As, Progress, sweep},
     trouble::HoldTrouble,
 };
-use crate::capture::walk::{Step, Walk};
+use crate::capture::{
+    trouble::Trouble,
+    walk::{Step, Walk},
+};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -35,6 +38,8 @@ pub struct Survey {
     pub special: u64,
     /// Places where another file system is mounted.
     pub mounts: u64,
+    /// Things of every kind.
+    pub things: u64,
     /// Regular files.
     pub files: u64,
     /// Folders.
@@ -55,11 +60,26 @@ pub fn survey(
     let theirs = Mutex::new(Inodes::default());
     let linked = Mutex::new(HashMap::<Inode, (u32, u32)>::new());
     let [symlinks, special, mounts] = [const { AtomicU64::new(0) }; 3];
-    let [files, folders, size, bytes] = [const { AtomicU64::new(0) }; 4];
+    let [things, files, folders, size, bytes] = [const { AtomicU64::new(0) }; 5];
     sweep(walk, threads, As::Ourselves, |step| {
         progress.step()?;
+        if step.trouble == Some(Trouble::Excluded) {
+            return Ok(());
+        }
+        things.fetch_add(1, Ordering::Relaxed);
+        // Under a mount, too, what others had flagged stays theirs.
+        let hidden = || {
+            mounts.fetch_add(1, Ordering::Relaxed);
+            if let Ok(Some(under)) = beneath::look(&step.place)
+                && flag::is_flagged(&under)
+                && !ours(step, Inode::of(&under))
+            {
+                let mut theirs = theirs.lock().unwrap_or_else(PoisonError::into_inner);
+                theirs.0.insert(Inode::of(&under));
+            }
+        };
         match step.kind {
-            Kind::Mount => _ = mounts.fetch_add(1, Ordering::Relaxed),
+            Kind::Mount => hidden(),
             Kind::Symlink => _ = symlinks.fetch_add(1, Ordering::Relaxed),
             Kind::File | Kind::Folder => {}
             _ => _ = special.fetch_add(1, Ordering::Relaxed),
@@ -70,7 +90,7 @@ pub fn survey(
         let stat = match look(step) {
             Ok(stat) => stat,
             Err(Errno::XDEV) => {
-                mounts.fetch_add(1, Ordering::Relaxed);
+                hidden();
                 return Ok(());
             }
             // It went while we came, or cannot be looked at: what follows finds that too, and
@@ -104,6 +124,7 @@ pub fn survey(
         symlinks: symlinks.into_inner(),
         special: special.into_inner(),
         mounts: mounts.into_inner(),
+        things: things.into_inner(),
         files: files.into_inner(),
         folders: folders.into_inner(),
         size: size.into_inner(),

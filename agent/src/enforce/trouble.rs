@@ -55,6 +55,21 @@ pub enum HoldTrouble {
         /// The weakest that would do.
         wanted: Mechanism,
     },
+    /// The file system that the root lay on is not there.
+    #[error(
+        "the file system on which this root's holds were raised is not mounted. Mount it: they go on, and can be lifted"
+    )]
+    NotMounted,
+    /// Something is mounted over the root or the target.
+    #[error(
+        "something is mounted over what is held, and hides it. Unmount that; what lies under it is as it was"
+    )]
+    MountedOver,
+    /// The vault is another agent's.
+    #[error(
+        "this root's vault belongs to another agent of this host. Give each agent roots and vaults of its own, or move the vault away if that agent is gone"
+    )]
+    OtherAgent,
     /// This agent does not hold such a target.
     #[error("this agent holds no such target. Raise it first")]
     UnknownTarget,
@@ -92,6 +107,9 @@ impl HoldTrouble {
             Self::ReadOnly => "read-only",
             Self::NotSupported(_) => "not-supported",
             Self::TooWeak { .. } => "too-weak",
+            Self::NotMounted => "not-mounted",
+            Self::MountedOver => "mounted-over",
+            Self::OtherAgent => "other-agent",
             Self::UnknownTarget => "unknown-target",
             Self::BytesDiffer(_) => "bytes-differ",
             Self::Stopped => "stopped",

@@ -34,13 +34,16 @@ use serde::{Deserialize, Serialize};
 use super::{
     copy,
     found::Found,
-    job::{Job, bytes_path},
+    job::{Job, bytes_path, is_below},
     mechanism, mounts,
     plan::Plan,
     record::{Lowered, Proof, Raised, Record},
     trouble::{HoldTrouble, while_doing},
 };
-use crate::capture::place::{Place, open_below};
+use crate::capture::{
+    apart::Apart,
+    place::{Place, open_below},
+};
 
 /// The name of the snapshot in its target's folder.
 const TREE: &str = "tree";
@@ -116,6 +119,10 @@ impl mechanism::Mechanism for BtrfsSnapshot {
         check::check(job, record)
     }
 
+    fn narrow(&self, job: &Job<'_>, record: &mut Record) -> Result<Lowered, HoldTrouble> {
+        raise::narrow(job, record)
+    }
+
     fn lower(&self, job: &mut Job<'_>, record: &mut Record) -> Result<Lowered, HoldTrouble> {
         remove::lower(job, record)
     }
@@ -144,10 +151,7 @@ fn apart(job: &Job<'_>, top: &Path) -> Vec<Vec<u8>> {
 fn wanted(job: &Job<'_>, top: &subvolumes::Top) -> impl Fn(&[u8]) -> bool + use<> {
     let inside = top.inside.as_os_str().as_bytes().to_vec();
     let apart = apart(job, &top.place);
-    move |path| {
-        subvolumes::is_below(path, &inside)
-            && !apart.iter().any(|apart| subvolumes::is_below(path, apart))
-    }
+    move |path| is_below(path, &inside) && !apart.iter().any(|apart| is_below(path, apart))
 }
 
 /// Where the held target is below the vault.
@@ -161,7 +165,7 @@ pub fn relative(record: &Record) -> PathBuf {
 
 /// What a walk of the snapshot must leave out, by its own devices and inodes: what was left out of
 /// the living tree, as it stands in the snapshot.
-pub fn exclude(job: &Job<'_>, vault: &OwnedFd, record: &Record) -> Vec<(u64, u64)> {
+pub fn exclude(job: &Job<'_>, vault: &OwnedFd, record: &Record) -> Vec<Apart> {
     let Some(frozen) = &record.frozen else {
         return Vec::new();
     };
@@ -171,9 +175,10 @@ pub fn exclude(job: &Job<'_>, vault: &OwnedFd, record: &Record) -> Vec<(u64, u64
         let whole = [tree.as_slice(), &path].concat();
         let fd = open_below(std::os::fd::AsFd::as_fd(vault), &whole, OFlags::PATH).ok()?;
         let stat = fstat(fd).ok()?;
-        Some((stat.st_dev, stat.st_ino))
+        Some(Apart::Folder(stat.st_dev, stat.st_ino))
     });
-    held.collect()
+    let left = record.left.iter().map(|path| Apart::Path(path.clone()));
+    held.chain(left).collect()
 }
 
 /// Opens a folder of ours by its name in another.

@@ -24,7 +24,7 @@ use crate::{
     enforce::{
         flag,
         job::Job,
-        record::{Phase, Raised, Record},
+        record::{Lowered, Phase, Raised, Record},
         survey,
         trouble::{HoldTrouble, while_doing},
     },
@@ -34,7 +34,7 @@ const MAKING: &str = "the snapshot cannot be made";
 
 pub(super) fn raise(job: &Job<'_>, record: &mut Record) -> Result<Raised, HoldTrouble> {
     let top = top(job)?;
-    let vault = job.site.make_vault()?;
+    let vault = job.vault()?;
     let making = while_doing(MAKING);
     let name = record.target.to_string();
     let begun = matches!(record.phase, Phase::Sealing | Phase::Raised);
@@ -219,6 +219,7 @@ fn note(record: &mut Record, top: &Top, tree: &OwnedFd) -> Result<(), HoldTroubl
         });
     }
     record.since_ns = parts.first().map_or(0, |first| first.made_ns);
+    record.as_of_ns = record.since_ns;
     record.frozen = Some(Frozen {
         top: top.place.as_os_str().as_bytes().to_vec(),
         inside: top.inside.as_os_str().as_bytes().to_vec(),
@@ -248,6 +249,14 @@ fn protect(
     syncfs(vault).map_err(sealing)
 }
 
+/// Leaves places out. No part of a snapshot can be taken away: their bytes stay until it goes.
+pub(super) fn narrow(job: &Job<'_>, record: &mut Record) -> Result<Lowered, HoldTrouble> {
+    let vault = job.site.vault()?.ok_or(HoldTrouble::NotFound)?;
+    let narrowed = record.narrowed.clone().unwrap_or_default().1;
+    count(job, record, &vault)?;
+    Ok(narrowed)
+}
+
 /// Counts what is held, in what no longer moves, and says that it is.
 fn count(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<Raised, HoldTrouble> {
     let walk = Walk::open_with(
@@ -260,10 +269,17 @@ fn count(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<Raised, 
     let found = survey::survey(walk, job.threads, job.progress, |_, _| true)?;
     let frozen = record.frozen.clone().unwrap_or_default();
     let nested = frozen.parts.len().saturating_sub(1) as u64;
+    let mut limits = limits(job, &frozen, nested, record.sealed);
+    if !record.left.is_empty() {
+        limits.push(format!(
+            "{} places have left the hold; their bytes go when the snapshot goes",
+            record.left.len()
+        ));
+    }
     let raised = Raised {
         mechanism: Mechanism::BtrfsSnapshot,
         file_system: job.site.file_system.clone(),
-        does_not_prevent: limits(job, &frozen, nested, record.sealed),
+        does_not_prevent: limits,
         files: found.files,
         folders: found.folders,
         bytes: found.size,

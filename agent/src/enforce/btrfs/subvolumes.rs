@@ -133,9 +133,3 @@ fn list(top: BorrowedFd<'_>, wanted: &impl Fn(&[u8]) -> bool) -> Result<Option<N
     }
     Ok(Some(nested))
 }
-
-/// Whether a path is another one or lies below it; an empty one holds all.
-pub fn is_below(path: &[u8], above: &[u8]) -> bool {
-    let rest = path.strip_prefix(above);
-    above.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-}

@@ -6,10 +6,12 @@
 //! the walk. A flag comes off only where no other target covers the thing and nobody else had
 //! set it before. It never touches another flag, and never opens a device, pipe or socket.
 
+mod narrow;
 mod prove;
 mod raise;
 
 use std::{
+    collections::HashSet,
     os::fd::AsFd as _,
     sync::{
         Arc,
@@ -25,7 +27,7 @@ pub use raise::plan;
 use crate::capture::{place::Patience, trouble::Trouble};
 
 use super::{
-    flag,
+    beneath, flag,
     found::Found,
     inodes::{Inode, Inodes},
     job::Job,
@@ -69,6 +71,10 @@ impl mechanism::Mechanism for InPlace {
         prove::check(job, record)
     }
 
+    fn narrow(&self, job: &Job<'_>, record: &mut Record) -> Result<Lowered, HoldTrouble> {
+        narrow::narrow(job, record)
+    }
+
     fn lower(&self, job: &mut Job<'_>, record: &mut Record) -> Result<Lowered, HoldTrouble> {
         let mut all = Lowered::default();
         if record.phase == Phase::Planned {
@@ -79,7 +85,7 @@ impl mechanism::Mechanism for InPlace {
         // What was destroyed by force is nowhere, and need not be freed.
         for place in moved::places(job, record)? {
             job.site.relative = place;
-            let lowered = lower(job)?;
+            let lowered = free(job, &HashSet::new())?;
             all.freed += lowered.freed;
             all.kept += lowered.kept;
         }
@@ -87,11 +93,11 @@ impl mechanism::Mechanism for InPlace {
     }
 }
 
-/// Takes off every flag that has no reason left.
-fn lower(job: &Job<'_>) -> Result<Lowered, HoldTrouble> {
+/// Takes off every flag that has no reason left; `also` are inodes that stay held anyway.
+fn free(job: &Job<'_>, also: &HashSet<Inode>) -> Result<Lowered, HoldTrouble> {
     let theirs = Inodes::read(&job.file("theirs"))?;
     let cover = job.cover(Record::flags_stand)?;
-    let [freed, kept, unreached] = [const { AtomicU64::new(0) }; 3];
+    let [freed, kept, unreached, hidden] = [const { AtomicU64::new(0) }; 4];
     let patience = Patience::default();
     sweep(job.walk(None)?, job.threads, As::Ourselves, |step| {
         let opened = match (&step.folder, step.kind, step.trouble) {
@@ -103,13 +109,26 @@ fn lower(job: &Job<'_>) -> Result<Lowered, HoldTrouble> {
             (None, Kind::File, None) => patience.open(&step.place).map(Arc::new),
             (.., Some(Trouble::Errno(errno))) => Err(errno),
             (.., Some(Trouble::Moved)) => Err(Errno::STALE),
+            (None, Kind::Mount, _) => Err(Errno::XDEV),
             // Never flagged.
             _ => return Ok(()),
         };
         let fd = match opened {
             Ok(fd) => fd,
-            // Nothing that is held can go, or be mounted upon.
-            Err(Errno::NOENT | Errno::XDEV) => return Ok(()),
+            // Nothing that is held can go.
+            Err(Errno::NOENT) => return Ok(()),
+            // It can be mounted upon, and then is held as before.
+            Err(Errno::XDEV) => {
+                let is_ours = beneath::look(&step.place).is_ok_and(|under| {
+                    under.is_some_and(|stat| {
+                        let inode = Inode::of(&stat);
+                        let stays = theirs.0.contains(&inode) || also.contains(&inode);
+                        flag::is_flagged(&stat) && !stays && !cover.covers(&step.path, inode)
+                    })
+                });
+                hidden.fetch_add(u64::from(is_ours), Ordering::Relaxed);
+                return Ok(());
+            }
             Err(_) => {
                 let is_free = survey::look(step).is_ok_and(|stat| !flag::is_flagged(&stat));
                 unreached.fetch_add(u64::from(!is_free), Ordering::Relaxed);
@@ -121,7 +140,9 @@ fn lower(job: &Job<'_>) -> Result<Lowered, HoldTrouble> {
         let stat = flag::look_at(&fd).map_err(&doing)?;
         let inode = Inode::of(&stat);
         let keep = flag::is_flagged(&stat)
-            && (theirs.0.contains(&inode) || cover.covers(&step.path, inode));
+            && (theirs.0.contains(&inode)
+                || also.contains(&inode)
+                || cover.covers(&step.path, inode));
         if !keep {
             flag::set(fd.as_fd(), false).map_err(&doing)?;
         }
@@ -133,6 +154,11 @@ fn lower(job: &Job<'_>) -> Result<Lowered, HoldTrouble> {
     })?;
     syncfs(&job.site.root).map_err(while_doing("the flags cannot be flushed"))?;
     job.progress.step()?;
+    if hidden.into_inner() > 0 {
+        return Err(while_doing(
+            "something is mounted over a part of what is held. Unmount it: the rest is freed then",
+        )(Errno::BUSY));
+    }
     if unreached.into_inner() > 0 {
         // A flag that stays for ever must not be called lowered.
         return Err(while_doing(
@@ -172,7 +198,8 @@ fn limits(found: &Survey, file_system: &str) -> Vec<String> {
     }
     if found.named_outside > 0 {
         limits.push(format!(
-            "{} files have names outside the target: such a name's folder is not held",
+            "{} files have names outside the target too: by those they cannot be changed either, \
+             and the folders of such names are not held",
             found.named_outside
         ));
     }

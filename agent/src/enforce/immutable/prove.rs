@@ -154,7 +154,10 @@ pub(super) fn check(job: &Job<'_>, record: &Record) -> Result<Vec<Found>, HoldTr
         Ok(())
     })?;
     let things = things.into_inner();
-    changed.add(record.things.saturating_sub(things));
+    // What a mount hides is not gone.
+    if job.over.is_empty() {
+        changed.add(record.things.saturating_sub(things));
+    }
     Ok(found::findings(
         gone,
         changed,

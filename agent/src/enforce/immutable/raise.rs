@@ -195,6 +195,9 @@ pub(super) fn raise(job: &Job<'_>, record: &mut Record) -> Result<Raised, HoldTr
     record.things = pass.things.into_inner();
     record.unprotected = pass.unprotected.into_inner();
     record.since_ns = keeper::now_ns();
+    if record.as_of_ns == 0 {
+        record.as_of_ns = record.since_ns;
+    }
     record.phase = Phase::Raised;
     record.raised = Some(raised.clone());
     job.store.put(record)?;

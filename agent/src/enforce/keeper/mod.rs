@@ -1,6 +1,7 @@
 //! The keeper: the one door to everything that this agent holds.
 
 mod look;
+mod narrow;
 mod raise;
 mod repair;
 mod stores;
@@ -18,16 +19,19 @@ use super::{
     btrfs,
     door::Door,
     found::Found,
+    homes::Homes,
     immutable,
-    job::{Job, exclude, path_of},
+    job::{Job, path_of},
     mechanism,
     objects::Objects,
+    owner::Owner,
     record::{Lowered, Phase, Proof, Record, Store},
     site::{Root, Site},
     sweep::Progress,
     trouble::{HoldTrouble, own},
     vault,
 };
+use crate::capture::apart::Apart;
 
 /// Where what is held is read: for capture, and for a release that reads it again.
 #[derive(Debug)]
@@ -38,8 +42,8 @@ pub struct Source {
     pub root_path: PathBuf,
     /// What to read below it.
     pub relative: PathBuf,
-    /// Folders to leave out, by device and inode.
-    pub exclude: Vec<(u64, u64)>,
+    /// What to leave out.
+    pub exclude: Vec<Apart>,
     /// For a vault: what the originals looked like.
     pub origins: Option<PathBuf>,
 }
@@ -61,6 +65,10 @@ pub struct Keeper {
     /// for nothing and keep nothing waiting.
     turn: Mutex<()>,
     door: Door,
+    /// Whose the vaults are.
+    owner: Owner,
+    /// Where the roots lay.
+    homes: Homes,
     /// What is held elsewhere than on this host's disks.
     objects: Objects,
 }
@@ -98,7 +106,8 @@ impl Keeper {
             };
             found.push(Root { path, vault });
         }
-        for root in &found {
+        let homes = Homes::open(state)?;
+        for root in found.iter().filter(|root| homes.became(&root.path).is_none()) {
             // Once the root itself is frozen no vault can be made in it; where it cannot be made
             // now, the hold that needs one says so.
             if let Ok(site) = Site::find(std::slice::from_ref(root), &root.path) {
@@ -114,6 +123,8 @@ impl Keeper {
             records: Mutex::new(records),
             turn: Mutex::new(()),
             door: Door::default(),
+            owner: Owner::open(state)?,
+            homes,
             objects: Objects::default(),
         };
         keeper.leave_out(state);
@@ -154,7 +165,10 @@ impl Keeper {
         path: &Path,
         progress: &'a Progress,
     ) -> Result<Job<'a>, HoldTrouble> {
+        let root = Site::root_of(&self.roots, path).ok_or(HoldTrouble::OutsideRoots)?;
+        self.homes.require(&root.path)?;
         let records = self.records();
+        let left = records.get(&target).map(|record| record.left.clone());
         let others = records.values().filter(|other| other.target != target);
         Ok(Job {
             store: &self.store,
@@ -165,6 +179,9 @@ impl Keeper {
             site: Site::find(&self.roots, path)?,
             target,
             path: path.components().collect(),
+            left: left.unwrap_or_default(),
+            over: Vec::new(),
+            owner: &self.owner,
             others: others.cloned().collect(),
             threads: self.threads,
             progress,
@@ -210,8 +227,7 @@ impl Keeper {
         if record.mechanism == Mechanism::ObjectLock {
             return self.check_objects(&record, progress);
         }
-        let job = self.job(target, &path_of(&record), progress)?;
-        mechanism::of(record.mechanism)?.check(&job, &record)
+        self.look(&record, progress)
     }
 
     /// Takes a reason away, and frees what no other reason holds. For a target that was never
@@ -228,13 +244,14 @@ impl Keeper {
         if record.phase == Phase::Lowered {
             return Ok(record.lowered.unwrap_or_default());
         }
+        self.go_on_narrowing(&mut record, progress)?;
         if turn.is_some() {
             let job = self.job(target, &path_of(&record), progress)?;
             self.survey_waiting(&job, progress);
         }
         // Those surveyed above count now.
         let mut job = self.job(target, &path_of(&record), progress)?;
-        self.with(&mut record, |record| {
+        let lowered = self.with(&mut record, |record| {
             let lowered = mechanism::of(record.mechanism)?.lower(&mut job, record)?;
             record.phase = Phase::Lowered;
             record.lowered = Some(lowered);
@@ -243,7 +260,13 @@ impl Keeper {
                 let _ = std::fs::remove_file(job.file(what));
             }
             Ok(lowered)
-        })
+        })?;
+        if !self.holds_in(&job.site.root_path)
+            && let Ok(Some(vault)) = job.site.vault()
+        {
+            self.owner.release(&vault, &self.door);
+        }
+        Ok(lowered)
     }
 
     /// Surveys targets that wait to be raised and overlap this one, while it can still be said
@@ -271,10 +294,12 @@ impl Keeper {
         if record.phase != Phase::Raised {
             return Err(HoldTrouble::UnknownTarget);
         }
+        let progress = Progress::default();
+        let job = self.job(target, &path_of(&record), &progress)?;
         let site = Site::find(&self.roots, &path_of(&record))?;
         if record.mechanism == Mechanism::ImmutableFlag {
             return Ok(Source {
-                exclude: exclude(&self.roots, &self.own),
+                exclude: job.exclude(),
                 root: site.root,
                 root_path: site.root_path,
                 relative: site.relative,
@@ -283,8 +308,6 @@ impl Keeper {
         }
         let vault = site.vault()?.ok_or(HoldTrouble::NotFound)?;
         if record.mechanism == Mechanism::BtrfsSnapshot {
-            let progress = Progress::default();
-            let job = self.job(target, &path_of(&record), &progress)?;
             return Ok(Source {
                 relative: btrfs::relative(&record),
                 exclude: btrfs::exclude(&job, &vault, &record),

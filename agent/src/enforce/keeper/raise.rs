@@ -52,7 +52,7 @@ impl Keeper {
             None => {
                 let job = self.job(target, path, progress)?;
                 job.site.target()?;
-                choose(&facts::of(&job.site)?, holding, at_least)?
+                choose(&facts::of(&job.site), holding, at_least)?
             }
         };
         let mut trouble = HoldTrouble::NotSupported(
@@ -86,6 +86,9 @@ impl Keeper {
         let _turn = self.turn(mechanism);
         let mut job = self.job(target, path, progress)?;
         let stat = job.site.target()?;
+        job.claim()?;
+        let nothing_held = !self.holds_in(&job.site.root_path);
+        self.homes.note(&job.site.root_path, nothing_held)?;
         let mut record = self.standing(target).unwrap_or_else(|| {
             let path = job.path.as_os_str().as_bytes().to_vec();
             Record::planned(target, path, holding, mechanism)
@@ -101,6 +104,12 @@ impl Keeper {
             progress.step()?;
             self.with(&mut record, |record| self.store.put(record))?;
         }
+        self.go_on_narrowing(&mut record, progress)?;
+        let fresh = record.raised.is_none();
+        job.over = self.over(&record);
+        if !fresh && !job.over.is_empty() {
+            return Err(HoldTrouble::MountedOver);
+        }
         if record.phase == Phase::Raised
             && mechanism::of(mechanism)?.check(&job, &record)?.is_empty()
             && record.unprotected == 0
@@ -110,6 +119,10 @@ impl Keeper {
         }
         self.with(&mut record, |record| {
             let raised = mechanism::of(mechanism)?.raise(&job, record)?;
+            if fresh {
+                record.mounts = self.mounts_of(record);
+                self.store.put(record)?;
+            }
             match strong_enough(raised.mechanism, at_least) {
                 Ok(_) => Ok(raised),
                 Err(weak) => {

@@ -5,6 +5,8 @@
 //! origins on disk, then the seal, then the record says raised. Of the originals nothing changes,
 //! not even an access time, save that of a symbolic link, which the kernel moves when it is read.
 
+mod narrow;
+
 use std::{
     os::fd::{AsFd as _, OwnedFd},
     path::PathBuf,
@@ -54,7 +56,7 @@ pub struct Vault;
 
 impl mechanism::Mechanism for Vault {
     fn plan(&self, job: &Job<'_>) -> Result<Plan, HoldTrouble> {
-        let facts = facts::of(&job.site)?;
+        let facts = facts::of(&job.site);
         let mechanism = match (facts.seal, facts.reflink) {
             (true, true) => Mechanism::ReflinkVault,
             (true, false) => Mechanism::SealedCopy,
@@ -86,6 +88,10 @@ impl mechanism::Mechanism for Vault {
         check(job, record)
     }
 
+    fn narrow(&self, job: &Job<'_>, record: &mut Record) -> Result<Lowered, HoldTrouble> {
+        narrow::narrow(job, record)
+    }
+
     fn lower(&self, job: &mut Job<'_>, record: &mut Record) -> Result<Lowered, HoldTrouble> {
         lower(job, record)
     }
@@ -109,7 +115,7 @@ fn walk(vault: &OwnedFd, record: &Record, on_enter: Option<OnEnter>) -> Result<W
 
 /// Fills and seals, or goes on with it.
 fn raise(job: &Job<'_>, record: &mut Record) -> Result<Raised, HoldTrouble> {
-    let vault = job.site.make_vault()?;
+    let vault = job.vault()?;
     if !matches!(record.phase, Phase::Sealing | Phase::Raised) {
         match fill(job, record, &vault) {
             Err(HoldTrouble::NoSpace { needed, .. }) => {
@@ -149,6 +155,7 @@ fn fill(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldT
     fill::compare(job, tree, copies)?;
     let origins = digest_of(&job.file("origins"))
         .map_err(trouble::own("the hold's origins cannot be read"))?;
+    record.as_of_ns = super::keeper::now_ns();
     record.origins = Some(origins.0);
     record.mechanism = if filled.cloned > 0 || (filled.copied == 0 && clones) {
         Mechanism::ReflinkVault
@@ -349,7 +356,10 @@ fn check(job: &Job<'_>, record: &Record) -> Result<Vec<Found>, HoldTrouble> {
         .map(|(digest, _)| digest)
         .ok();
     let things = things.into_inner();
-    changed.add(record.things.saturating_sub(things));
+    // What a mount hides is not gone.
+    if job.over.is_empty() {
+        changed.add(record.things.saturating_sub(things));
+    }
     if origins != record.origins {
         changed.note(&job.file("origins"), b".");
     }
