@@ -1,14 +1,17 @@
-//! The content of an open file, in order: what is there is read, and what is a hole is zeros that
-//! are not read.
+//! The content of an open file, in order: what is there is read, what is a hole is zeros that are
+//! not read, and the page cache is left as it was.
 
-use std::os::fd::OwnedFd;
+use std::{io::IoSliceMut, os::fd::OwnedFd};
 
 use rustix::{
     fs::{SeekFrom, Stat, fstat, seek},
-    io::{Errno, pread},
+    io::{Errno, ReadWriteFlags, pread, preadv2},
 };
 
-use super::shared::Shared;
+use super::{
+    footprint::{Footprint, TRIED},
+    shared::Shared,
+};
 
 /// A file that is read from its beginning.
 pub(super) struct Content {
@@ -20,6 +23,25 @@ pub(super) struct Content {
     until: u64,
     hole: bool,
     holes: u64,
+    footprint: Footprint,
+    small: Small,
+}
+
+/// How a small file is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Small {
+    /// Not yet.
+    Untried,
+    /// The disk was asked for it.
+    Asked,
+    /// Like any other.
+    Plain,
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        self.footprint.leave(&self.fd);
+    }
 }
 
 impl Content {
@@ -32,6 +54,8 @@ impl Content {
             until: if sparse { 0 } else { size },
             hole: false,
             holes: 0,
+            footprint: Footprint::default(),
+            small: Small::Untried,
         }
     }
 
@@ -51,7 +75,15 @@ impl Content {
     }
 
     /// Gives the next bytes; none at the end. Whether the file grew meanwhile is not asked here.
-    pub(super) fn fill(&mut self, buffer: &mut [u8], shared: &Shared) -> Result<usize, Errno> {
+    ///
+    /// Where that would mean waiting for the disk and `wait` is not set, it may be `EAGAIN`
+    /// instead: the disk is at work then, and this is to be called again, now to wait.
+    pub(super) fn fill(
+        &mut self,
+        buffer: &mut [u8],
+        wait: bool,
+        shared: &Shared,
+    ) -> Result<usize, Errno> {
         // Some file systems say 0 for files that have content.
         if self.size == 0 {
             return self.read(buffer, shared);
@@ -59,22 +91,33 @@ impl Content {
         if self.at == self.until && self.at < self.size {
             self.stretch()?;
         }
+        let most = buffer.len();
         let left = usize::try_from(self.until - self.at).unwrap_or(usize::MAX);
-        let want = left.min(buffer.len());
-        if want == 0 {
+        let buffer = &mut buffer[..left.min(most)];
+        if buffer.is_empty() {
             return Ok(0);
         }
         if self.hole {
-            buffer[..want].fill(0);
-            self.at += want as u64;
-            self.holes += want as u64;
-            return Ok(want);
+            buffer.fill(0);
+            self.at += buffer.len() as u64;
+            self.holes += buffer.len() as u64;
+            return Ok(buffer.len());
         }
-        self.read(&mut buffer[..want], shared)
+        if TRIED.contains(&self.size) {
+            return self.read_small(buffer, wait, shared);
+        }
+        self.footprint.before(&self.fd, self.at, self.until);
+        let count = self.read(buffer, shared)?;
+        self.footprint.after(&self.fd, self.at);
+        Ok(count)
     }
 
     fn read(&mut self, buffer: &mut [u8], shared: &Shared) -> Result<usize, Errno> {
         shared.before_read(buffer.len());
+        self.read_now(buffer)
+    }
+
+    fn read_now(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
         loop {
             match pread(&self.fd, &mut *buffer, self.at) {
                 Err(Errno::INTR) => {}
@@ -85,6 +128,45 @@ impl Content {
                 }
             }
         }
+    }
+
+    /// Reads without waiting first, which tells whether it was in the page cache.
+    fn read_small(
+        &mut self,
+        buffer: &mut [u8],
+        wait: bool,
+        shared: &Shared,
+    ) -> Result<usize, Errno> {
+        match self.small {
+            Small::Untried => {}
+            Small::Asked if !wait => return Err(Errno::AGAIN),
+            Small::Asked => {
+                self.small = Small::Plain;
+                return self.read_now(buffer);
+            }
+            Small::Plain => return self.read(buffer, shared),
+        }
+        shared.before_read(buffer.len());
+        let into = &mut [IoSliceMut::new(buffer)];
+        let there = match preadv2(&self.fd, into, self.at, ReadWriteFlags::NOWAIT) {
+            Ok(there) => there,
+            Err(Errno::AGAIN) => 0,
+            // Not every file system can tell; true trouble comes again.
+            Err(_) => {
+                self.small = Small::Plain;
+                return self.read_now(buffer);
+            }
+        };
+        self.at += there as u64;
+        if there < buffer.len() {
+            self.footprint.brought_in(self.at, self.until);
+        }
+        if there == 0 {
+            self.small = Small::Asked;
+            return self.read_small(buffer, wait, shared);
+        }
+        self.small = Small::Plain;
+        Ok(there)
     }
 
     /// Finds the stretch of data, or the hole, that begins here.

@@ -55,17 +55,20 @@ impl Lane {
         });
     }
 
-    /// Has bytes ready to be hashed; gives the row once there are none any more.
-    pub(super) fn fill(&mut self, shared: &Shared) -> Option<Row> {
+    /// Has bytes ready to be hashed; gives the row once there are none any more. Without `wait`
+    /// it may be that the disk has only been asked for them.
+    pub(super) fn fill(&mut self, wait: bool, shared: &Shared) -> Option<Row> {
         if self.from < self.to {
             return None;
         }
         let reading = self.file.as_mut()?;
-        let read = match reading.opened.content.fill(&mut self.buffer, shared) {
+        let content = &mut reading.opened.content;
+        let read = match content.fill(&mut self.buffer, wait, shared) {
             Ok(count) if count > 0 => {
                 (self.from, self.to) = (0, count);
                 return None;
             }
+            Err(Errno::AGAIN) if !wait => return None,
             Ok(_) => Ok(()),
             Err(errno) => Err(errno),
         };

@@ -83,10 +83,13 @@ impl<'a> Reader<'a> {
                 break;
             }
             let mut ended = false;
-            for lane in &mut lanes {
-                if let Some(row) = lane.fill(self.shared) {
-                    self.hand_over(row);
-                    ended = true;
+            // First the disk is asked for both, then each is waited for.
+            for wait in [false, true] {
+                for lane in &mut lanes {
+                    if let Some(row) = lane.fill(wait, self.shared) {
+                        self.hand_over(row);
+                        ended = true;
+                    }
                 }
             }
             // A lane that is free gets a file first, so that two go on side by side.
@@ -125,6 +128,7 @@ impl<'a> Reader<'a> {
             // A name of a file that was read before, or what a capture before this one had read.
             let bytes = row.sha256.map_or(0, |_| row.size);
             self.progress.bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.progress.known.fetch_add(bytes, Ordering::Relaxed);
             self.hand_over(row);
         }
     }
