@@ -692,7 +692,7 @@ fn every_shipped_way_to_lose_a_held_version_is_refused_or_found() {
         (
             "Object Lock disabled",
             vec![("put_object_lock_configuration", unlock)],
-            Found,
+            Refused,
         ),
         ("versioning suspended", vec![suspend.clone()], Found),
         (
