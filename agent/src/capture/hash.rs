@@ -144,7 +144,13 @@ pub(super) fn open(step: &Step, index: u64, shared: &Shared) -> Result<Box<Opene
         return Err(Box::new(failed(row, "replaced-while-walking")));
     }
     row.xattrs = xattrs(fd.as_fd());
+    if let Some((digest, holes)) = shared.marks().take(index, &before) {
+        shared.remember(&before, digest, holes);
+        (row.sha256, row.holes) = (Some(digest), holes);
+        return Err(Box::new(row));
+    }
     if let Some((digest, holes)) = shared.known(&before) {
+        shared.marks().hashed(index, &before);
         row.sha256 = Some(digest);
         row.holes = holes;
         return Err(Box::new(row));
@@ -178,6 +184,7 @@ impl Opened {
         match self.content.stat() {
             Ok(after) if stamp(&after) == stamp(&self.before) && length == row.size => {
                 shared.remember(&self.before, digest, holes);
+                shared.marks().hashed(row.index, &self.before);
                 row
             }
             Ok(_) => {

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, PoisonError,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -12,7 +12,7 @@ use std::{
 use custody::digest::Digest;
 use rustix::fs::Stat;
 
-use super::{hash::nanos, place::Patience};
+use super::{hash::nanos, marks::Marks, place::Patience};
 
 /// The most inodes with several names that are remembered.
 const MOST_LINKS: usize = 65_536;
@@ -44,6 +44,7 @@ pub struct Shared {
     /// For leases.
     pub patience: Patience,
     before_read: Option<BeforeRead>,
+    pub(super) marks: OnceLock<Marks>,
 }
 
 /// Asked before every read of content, with the bytes that will be asked for at most; it may wait.
@@ -56,6 +57,7 @@ impl Default for Shared {
             zeros: AtomicU64::new(ZEROS),
             patience: Patience::default(),
             before_read: None,
+            marks: OnceLock::new(),
         }
     }
 }
@@ -69,11 +71,17 @@ impl Shared {
         }
     }
 
-    /// To be called before every read of content of at most so many bytes; may wait.
+    /// To be called before every read of content of at most so many bytes, and with 0 before zeros
+    /// of a hole are hashed; may wait.
     pub fn before_read(&self, bytes: usize) {
         if let Some(ask) = &self.before_read {
             ask(bytes);
         }
+    }
+
+    /// What the files looked like that were hashed, and what earlier starts know.
+    pub(super) fn marks(&self) -> &Marks {
+        self.marks.get_or_init(Marks::default)
     }
 
     /// Hash and holes of an inode with several names that was read before and is as it was.

@@ -108,7 +108,8 @@ impl Gate {
         }
     }
 
-    /// Asks for one read of so many bytes; when it may be made it counts as made.
+    /// Asks for one read of so many bytes, or for work without a read where there are none; when it
+    /// may be made it counts as made.
     pub(super) fn ask(&mut self, bytes: u64, clocks: &Clocks) -> Answer {
         if let Some(why) = self.shut(clocks.minute) {
             return Answer::Wait(LONG, why);
@@ -135,7 +136,7 @@ impl Gate {
             bucket.take(bytes);
         }
         if let Some(bucket) = &mut self.reads {
-            bucket.take(1);
+            bucket.take(u64::from(bytes > 0));
         }
         Answer::Go
     }

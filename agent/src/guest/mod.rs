@@ -119,7 +119,8 @@ impl Guest {
         Counted::now().tells()
     }
 
-    /// To be called before every read of at most so many bytes. Returns once the read may be made;
+    /// To be called before every read of at most so many bytes, and with 0 before work that takes
+    /// CPU time alone. Returns once the read may be made;
     /// errs once `stop` says so, also while it waits (see [`Guest::wake`]).
     pub fn before_read(&self, bytes: usize, stop: impl Fn() -> bool) -> Result<(), Stopped> {
         if stop() {

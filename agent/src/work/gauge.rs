@@ -67,8 +67,8 @@ impl Gauge {
         (held + rows, self.read.bytes.load(Ordering::Relaxed))
     }
 
-    /// Of these bytes, those that an earlier start had read already.
+    /// Of these bytes, those that did not have to be read now.
     pub fn known(&self) -> u64 {
-        0
+        self.read.known.load(Ordering::Relaxed)
     }
 }

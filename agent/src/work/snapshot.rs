@@ -31,6 +31,7 @@ use super::{
 use crate::{
     capture::{
         objects::{ObjectCapture, StoreSource, capture_objects},
+        resume,
         seal::{Capture, CaptureError, Sealed, capture_with, digest_of},
         trouble::errno_word,
     },
@@ -74,6 +75,8 @@ pub(super) fn take(
             };
             state.sealed = Some(sealed.clone());
             context.evidence.keep_snapshot(&snapshot, &state)?;
+            // Where a crash came between the manifest and their removal.
+            resume::forget(&context.evidence.manifest(&snapshot));
             sealed
         }
     };
@@ -134,7 +137,8 @@ fn seal(
     if out.exists() {
         // Sealed, and then a crash: its rows give what it came to.
         tracing::info!(%snapshot, "the manifest stands already; it is read again");
-        return reread(&out, &key, gauge).map_err(|_| Trouble::Failed("manifest-damaged".to_owned()));
+        return reread(&out, &key, gauge)
+            .map_err(|_| Trouble::Failed("manifest-damaged".to_owned()));
     }
     let source = context.keeper.store_source(state.target);
     let source = source.and_then(|store| match store {

@@ -64,6 +64,10 @@ pub struct Script {
     pub found: Vec<Vec<Vec<u8>>>,
     /// Sent on each stream.
     pub tasks: Vec<Task>,
+    /// Sent once, on the stream that is up.
+    pub later: Vec<Task>,
+    /// What was said to be under way.
+    pub underway: Vec<proto::v1::Underway>,
     pub locate: Vec<Vec<u8>>,
     /// Statements are taken and not acknowledged, and the stream is cut after so many.
     pub cut_after: Option<usize>,
@@ -357,8 +361,21 @@ impl Fleet for Coordinator {
                 let _ = send.send(down(Down::Locate(locate))).await;
             }
             let mut taken = 0;
+            let (later, pushing) = (this.clone(), send.clone());
+            tokio::spawn(async move {
+                while !pushing.is_closed() {
+                    let tasks = std::mem::take(&mut later.script.lock().unwrap().later);
+                    for task in tasks {
+                        let _ = pushing.send(down(Down::Task(task))).await;
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            });
             while let Ok(Some(message)) = up.message().await {
                 match message.message {
+                    Some(Up::Underway(underway)) => {
+                        this.set(|script| script.underway.push(underway));
+                    }
                     Some(Up::Statement(statement)) => {
                         taken += 1;
                         if let Some(recorded) = this.take(statement) {
