@@ -17,8 +17,9 @@ use crate::{
     config::{Config, Log, Place, RootConfig},
     durable,
     edge::Machine,
-    enforce::Keeper,
+    enforce::{Keeper, Root, objects::Objects},
     exit::Trouble,
+    fixity::{self, Fixity},
     gate,
     guest::{Guest, kept},
     journal::{Journal, SEGMENT, Voice, book::Book},
@@ -78,7 +79,7 @@ pub async fn run_until(
     let (connection, connected) = watch::channel(None);
     let live = Arc::new(Live::default());
     let opened = {
-        let (place, roots) = (place.clone(), roots.clone());
+        let place = place.clone();
         let (identity, live) = (Arc::clone(&identity), Arc::clone(&live));
         let config = config.clone();
         let guest = Arc::new(guest(&place, &config));
@@ -101,7 +102,7 @@ pub async fn run_until(
         targets = context.keeper.all().len(),
         "the agent is up"
     );
-    check(&context, &stop).await;
+    check_all(&context, &stop).await;
     write_ready(ready, &identity)?;
 
     let working = tokio::spawn(work::run(Arc::clone(&context), stop.clone()));
@@ -110,6 +111,13 @@ pub async fn run_until(
         config.check_minutes,
         stop.clone(),
     ));
+    let watching = tokio::spawn(crate::watch::run(Arc::clone(&context), stop.clone()));
+    let rereading = fixity::run::start(
+        Arc::clone(&context),
+        roots.iter().map(|root| root.path.clone()).collect(),
+        config.fixity.period(),
+        stop.clone(),
+    );
     let telling = tokio::spawn(tell(place.clone(), Arc::clone(&live), stop.clone()));
     let link = Link {
         context: Arc::clone(&context),
@@ -132,6 +140,8 @@ pub async fn run_until(
     let drained = timeout(DRAIN, async {
         let _ = working.await;
         let _ = checking.await;
+        let _ = watching.await;
+        let _ = rereading.await;
         let _ = telling.await;
     });
     if drained.await.is_err() {
@@ -153,9 +163,9 @@ fn open(
     config: &Config,
     identity: &Identity,
     live: Arc<Live>,
+    guest: Arc<Guest>,
     uploads: Uploads,
 ) -> Result<Context, Trouble> {
-    guest: Arc<Guest>,
     let own = |error| Trouble::file("open", &place.0, error);
     let machine = Machine::new().map_err(own)?;
     let voice = Voice {
@@ -176,24 +186,25 @@ fn open(
     let mut keeper = keeper.map_err(|error| Trouble::Failed(format!("{error}.")))?;
     // A root may contain the agent's own keys and journal: frozen with it, it could say no more.
     keeper.leave_out(&place.0);
-    Ok(Context {
-        book,
     keeper.with_objects(Objects::new(config.stores.clone()));
     gate::wiped::note(place, everywhere).map_err(own)?;
+    Ok(Context {
+        book,
         keeper,
         evidence: Evidence::open(place).map_err(own)?,
         queue: work::queue::Queue::default(),
         uploads,
         live,
-    })
-}
         guest,
         underway: Underways::default(),
         watch: Watch::open(&place.holds(), boot),
+        fixity: Arc::new(
+            Fixity::open(&place.0, config.second_copies.clone()).map_err(own)?,
+        ),
         place: place.clone(),
+    })
+}
 
-/// The roots with their paths made plain, as the keeper and the inventory use them. One that
-/// is not there (a disk that is not mounted) is left out: what the others hold needs the agent.
 /// The guest, with the limits that the coordinator last set, or those of the configuration.
 fn guest(place: &Place, config: &Config) -> Guest {
     let kept = kept::load(place).unwrap_or_else(|error| {
@@ -218,31 +229,35 @@ fn everywhere(root: &RootConfig) -> Root {
     plain(root).as_ref().unwrap_or(root).root()
 }
 
+/// The roots with their paths made plain, as the keeper and the inventory use them. One that
+/// is not there (a disk that is not mounted) is left out: what the others hold needs the agent.
 fn canonical(roots: &[RootConfig]) -> Vec<RootConfig> {
     let mut found = Vec::new();
     for (number, root) in roots.iter().enumerate() {
-        let path = match root.path.canonicalize() {
-            Ok(path) => path,
-            Err(error) => {
-                tracing::error!(
-                    number,
-                    "a root of agent.toml cannot be opened ({error}); nothing in it can be held \
-                     or checked. Mount it, or correct agent.toml, then restart the agent"
-                );
-                continue;
-            }
-        };
-        let vault = root.vault.clone();
-        found.push(RootConfig {
-            vault: vault.map(|vault| match vault.strip_prefix(&root.path) {
-                Ok(inside) => path.join(inside),
-                Err(_) => vault,
-            }),
-            path,
-            accounts: root.accounts.clone(),
-        });
+        match plain(root) {
+            Ok(root) => found.push(root),
+            Err(error) => tracing::error!(
+                number,
+                "a root of agent.toml cannot be opened ({error}); nothing in it can be held or \
+                 checked. Mount it, or correct agent.toml, then restart the agent"
+            ),
+        }
     }
     found
+}
+
+/// A root with its path made plain.
+fn plain(root: &RootConfig) -> std::io::Result<RootConfig> {
+    let path = root.path.canonicalize()?;
+    let vault = root.vault.clone();
+    Ok(RootConfig {
+        vault: vault.map(|vault| match vault.strip_prefix(&root.path) {
+            Ok(inside) => path.join(inside),
+            Err(_) => vault,
+        }),
+        path,
+        accounts: root.accounts.clone(),
+    })
 }
 
 async fn blocking<T: Send + 'static>(
@@ -250,27 +265,6 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, Trouble> {
     let joined = tokio::task::spawn_blocking(work).await;
     joined.unwrap_or_else(|error| Err(Trouble::Failed(format!("{error}."))))
-}
-
-/// Checks everything that is held.
-async fn check(context: &Arc<Context>, stop: &CancellationToken) {
-    let gauge = Arc::new(Gauge::default());
-    let checking = {
-        let (context, gauge) = (Arc::clone(context), Arc::clone(&gauge));
-        tokio::task::spawn_blocking(move || hold::check_all(&context, &gauge))
-    };
-    tokio::pin!(checking);
-    loop {
-        tokio::select! {
-            checked = &mut checking => {
-                if let Ok(Err(error)) = checked {
-                    tracing::error!("what is held could not be checked: {error}");
-                }
-                return;
-            }
-            () = stop.cancelled(), if !gauge.is_stopped() => gauge.stop(),
-        }
-    }
 }
 
 async fn check_regularly(context: Arc<Context>, minutes: u64, stop: CancellationToken) {
@@ -282,7 +276,7 @@ async fn check_regularly(context: Arc<Context>, minutes: u64, stop: Cancellation
             () = stop.cancelled() => return,
             () = sleep(Duration::from_secs(minutes.saturating_mul(60))) => {}
         }
-        check(&context, &stop).await;
+        check_all(&context, &stop).await;
     }
 }
 

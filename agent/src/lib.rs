@@ -25,4 +25,5 @@ pub mod journal;
 pub mod link;
 pub mod release;
 pub mod status;
+pub mod watch;
 pub mod work;

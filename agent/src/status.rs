@@ -24,6 +24,7 @@ use crate::{
         known::{Known, Outcome, Stage},
     },
     link::identity::Identity,
+    watch::WatchState,
 };
 
 /// What only the running agent knows.
@@ -39,7 +40,7 @@ pub struct LiveState {
     /// Why it is not there, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
-    /// Long work under way: things done and bytes read.
+    /// Long work under way.
     #[serde(default)]
     pub working: BTreeMap<String, Working>,
     /// How the watch stands.
@@ -129,6 +130,11 @@ impl Live {
         self.state().working.remove(name);
     }
 
+    /// The watch stands so.
+    pub fn watch(&self, watch: WatchState) {
+        self.state().watch = watch;
+    }
+
     /// The state as it is now.
     pub fn now(&self) -> LiveState {
         LiveState {
@@ -168,18 +174,18 @@ pub struct Status {
     /// The newest checkpoint seen: its size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seen: Option<u64>,
-    /// Targets, with how far each is.
-    pub targets: BTreeMap<String, Stage>,
-    /// Snapshots, with how each ended.
-    pub snapshots: BTreeMap<String, String>,
-    /// Releases, with how each ended.
-    pub releases: BTreeMap<String, String>,
     /// What reading may take of the host, as the coordinator or agent.toml says.
     pub limits: Limits,
     /// Reading slows down while others wait for more than so many percent of the time; 0: never.
     pub yield_above: u64,
     /// Whether the kernel says how long others wait; where it does not, reading cannot yield.
     pub host_load: bool,
+    /// Targets, with how far each is.
+    pub targets: BTreeMap<String, Stage>,
+    /// Snapshots, with how each ended.
+    pub snapshots: BTreeMap<String, String>,
+    /// Releases, with how each ended.
+    pub releases: BTreeMap<String, String>,
 }
 
 fn outcome<T>(outcome: &Outcome<T>, done: &str) -> String {
@@ -208,29 +214,29 @@ pub fn read(place: &Place) -> Result<Status, Trouble> {
         live.working.clear();
     }
     let ends = identity.tls.life().map(|(_, end)| end);
+    let guest = Config::load(place).map(|config| config.guest);
+    let guest = guest.unwrap_or_default();
+    let kept = kept::load(place).ok().flatten();
     Ok(Status {
         agent: identity.enrolment.agent,
         server: identity.enrolment.server,
         origin: identity.enrolment.origin,
         epoch: identity.enrolment.epoch,
         running,
-    let guest = Config::load(place).map(|config| config.guest);
-    let guest = guest.unwrap_or_default();
-    let kept = kept::load(place).ok().flatten();
         live,
         certificate_ends: ends.map(|end| Time::from_millis(end.saturating_mul(1000))),
         statements: known.head.seq,
         queued: known.queued(),
         seen: known.seen.map(|seen| seen.size),
+        limits: kept.or_else(|| guest.limits()).unwrap_or_default(),
+        yield_above: guest.yield_above,
+        host_load: Guest::can_tell_load(),
         targets: known
             .targets
             .iter()
             .map(|(id, target)| (id.to_string(), target.stage))
             .collect(),
         snapshots: known
-        limits: kept.or_else(|| guest.limits()).unwrap_or_default(),
-        yield_above: guest.yield_above,
-        host_load: Guest::can_tell_load(),
             .snapshots
             .iter()
             .map(|(id, ended)| (id.to_string(), outcome(ended, "sealed")))
@@ -270,16 +276,16 @@ impl Status {
             "journal      {} statements, {} not yet recorded by the coordinator",
             self.statements, self.queued
         ));
+        lines.push(format!("reading      {}", self.guest()));
+        if self.running {
+            lines.push(format!("watch        {}", self.live.watch.to_text()));
+        }
         for (id, stage) in &self.targets {
             let stage = serde_json::to_value(stage).ok();
             let word = stage.as_ref().and_then(|v| v.as_str()).unwrap_or("unknown");
             lines.push(format!("target       {id}  {word}"));
         }
         for (id, ended) in &self.snapshots {
-        lines.push(format!("reading      {}", self.guest()));
-        if self.running {
-            lines.push(format!("watch        {}", self.live.watch.to_text()));
-        }
             lines.push(format!("snapshot     {id}  {ended}"));
         }
         for (id, ended) in &self.releases {
@@ -290,7 +296,6 @@ impl Status {
         }
         lines.join("\n")
     }
-}
 
     /// What reading may take, in words.
     fn guest(&self) -> String {
@@ -321,3 +326,4 @@ impl Status {
         }
         parts.join(", ")
     }
+}

@@ -86,12 +86,11 @@ pub struct All {
 impl All {
     /// Takes what the keeper has.
     pub fn of(keeper: &Keeper) -> Self {
-        let mut all = Self::default();
-        all.vaults = keeper
-            .roots()
-            .iter()
-            .map(|root| root.vault.clone())
-            .collect();
+        let vaults = keeper.roots().iter().map(|root| root.vault.clone());
+        let mut all = Self {
+            vaults: vaults.collect(),
+            ..Self::default()
+        };
         let stands = |record: &Record| {
             let elsewhere = matches!(
                 record.mechanism,

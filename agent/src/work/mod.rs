@@ -4,18 +4,21 @@
 //! Everything that blocks runs on threads of its own. What is done is said in the journal;
 //! how it gets to the coordinator is not known here.
 
+pub mod check;
 pub mod evidence;
+pub mod finding;
 pub mod gauge;
 pub mod hold;
 pub mod job;
+mod limits;
+mod narrow;
 mod parcel;
 pub mod queue;
-mod limits;
-mod snapshot;
-
 mod rate;
-use std::{
+mod snapshot;
 pub mod underway;
+
+use std::{
     collections::HashMap,
     io,
     os::unix::ffi::OsStrExt as _,
@@ -33,15 +36,17 @@ use self::{
     gauge::Gauge,
     job::{Job, Lane},
     queue::Queue,
+    underway::{Meter, Underways},
 };
 use crate::{
-    underway::{Meter, Underways},
-    enforce::{Keeper, Record},
-    journal::{book::Book, error::JournalError, known::Stage},
     config::Place,
-    link::upload::Uploads,
+    enforce::{Keeper, Record},
+    fixity::Fixity,
     guest::Guest,
+    journal::{book::Book, error::JournalError, known::Stage},
+    link::upload::Uploads,
     status::Live,
+    watch::Watch,
 };
 
 /// How many raise and lower at a time: one that waits for a writer holds up no other.
@@ -65,17 +70,19 @@ pub struct Context {
     pub uploads: Uploads,
     /// What `status` shows.
     pub live: Arc<Live>,
-}
-
-/// How a job ended.
     /// What reading asks before each read.
     pub guest: Arc<Guest>,
     /// What is under way.
     pub underway: Underways,
+    /// What is read again.
+    pub fixity: Arc<Fixity>,
     /// Where the agent's own files are.
     pub place: Place,
     /// What it shares with those who watch.
     pub watch: Watch,
+}
+
+/// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
     /// There is nothing left to do.
@@ -113,12 +120,12 @@ impl Context {
     /// Takes a task on. Blocks until it is noted that it was, so that an older one for the
     /// same thing is stale from here on, also after a crash.
     pub fn submit(&self, task: &Task) {
-        let job = match Job::from_wire(task) {
-            Ok(job) => job,
-            Err(error) => return tracing::warn!(%error, "a task is not understood"),
         if let Some(Wire::SetLimits(wire)) = &task.task {
             return self.set_limits(wire, task.position);
         }
+        let job = match Job::from_wire(task) {
+            Ok(job) => job,
+            Err(error) => return tracing::warn!(%error, "a task is not understood"),
         };
         let about = job.about();
         match self.book.took(&about, task.position) {
@@ -145,6 +152,8 @@ impl Context {
             path: Path::new(std::ffi::OsStr::from_bytes(&record.path)).to_owned(),
             holding: record.holding,
             at_least: record.at_least,
+            // What has left is in its own record.
+            left: Vec::new(),
         });
     }
 
@@ -176,7 +185,9 @@ impl Context {
                 path,
                 holding,
                 at_least,
-            } => hold::raise(self, *target, path, (*holding, *at_least), gauge),
+                left,
+            } => hold::raise(self, *target, path, (*holding, *at_least), left, gauge),
+            Job::Narrow { target, leave } => narrow::narrow(self, *target, leave, gauge),
             Job::Lower { target } => hold::lower(self, *target, gauge),
             Job::Capture { snapshot, target } => snapshot::take(self, *snapshot, *target, gauge),
             Job::Pack {
@@ -213,7 +224,9 @@ async fn lane(context: Arc<Context>, lane: Lane, stop: CancellationToken) {
         let position = context.newest(&job);
         let done = one(&context, &job, &stop).await;
         context.queue.done(&job);
-        context.live.idle(&name);
+        if lane == Lane::Hold {
+            context.watch.changed();
+        }
         match done {
             Ok(Done::All | Done::Stopped) => {
                 tries.remove(&name);
