@@ -2,6 +2,7 @@
 //!
 //! Each verb group's own arguments stand beside its code in `cmd/`.
 
+pub mod limits;
 pub mod selector;
 pub mod words;
 

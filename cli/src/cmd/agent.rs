@@ -15,7 +15,7 @@ use custody::{
 };
 use serde::Serialize;
 
-use super::{agent_of, fleet};
+use super::{agent_of, fleet, limit};
 use crate::{
     args::{Global, words::Lasting},
     exit::{Outcome, Trouble},
@@ -47,6 +47,18 @@ pub enum Verb {
     List,
     /// Show one server.
     Show {
+        /// The name, the id or a beginning of it.
+        agent: String,
+    },
+    /// Limit what a server's agent takes of its host while it reads; holding is never limited.
+    Limit(limit::Limit),
+    /// Let a server's agent read nothing until it is resumed; holding goes on.
+    Pause {
+        /// The name, the id or a beginning of it.
+        agent: String,
+    },
+    /// Let a paused agent read on.
+    Resume {
         /// The name, the id or a beginning of it.
         agent: String,
     },
@@ -89,6 +101,9 @@ pub async fn run(global: &Global, verb: Verb) -> Outcome {
             screen.one(&one(&fleet, &agent_of(&fleet, &agent)?)?);
             Ok(())
         }
+        Verb::Limit(args) => limit::limit(global, args).await,
+        Verb::Pause { agent } => limit::pause(global, &agent, true).await,
+        Verb::Resume { agent } => limit::pause(global, &agent, false).await,
         Verb::Retire { agent } => {
             let mut session = Session::open(global).await?;
             let known = fleet(&mut session).await?;
@@ -107,7 +122,7 @@ pub async fn run(global: &Global, verb: Verb) -> Outcome {
     }
 }
 
-fn one(fleet: &Fleet, id: &AgentId) -> Outcome<AgentView> {
+pub(super) fn one(fleet: &Fleet, id: &AgentId) -> Outcome<AgentView> {
     let id = id.to_string();
     let found = fleet.agents().find(|view| view.id == id).cloned();
     found.ok_or_else(|| {

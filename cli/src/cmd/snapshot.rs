@@ -18,14 +18,18 @@ use custody::{
 use proto::v1::EvidenceKind;
 use serde::Serialize;
 
-use super::{fleet, wait};
+use super::{fleet, wait_telling};
 use crate::{
     args::{Global, words::Lasting},
     exit::{Outcome, Trouble},
     fetch,
     records::Record,
     session::{Session, random},
-    show::{Screen, snapshot::SnapshotView, text},
+    show::{
+        Screen,
+        snapshot::{SnapshotView, together},
+        text,
+    },
 };
 
 /// Most snapshots in one statement.
@@ -165,7 +169,8 @@ async fn take(global: &Global, args: Take) -> Outcome {
         Ok((views, done))
     };
     let what = "waiting for the servers to read, hash and seal";
-    let (views, _) = wait(global, what, patience.unwrap_or_default(), look).await?;
+    let most = patience.unwrap_or_default();
+    let (views, _) = wait_telling(global, what, most, look, |views| together(views)).await?;
     let missing = views
         .iter()
         .filter(|view| view.state != State::Received)

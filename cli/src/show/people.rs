@@ -1,10 +1,10 @@
 //! People and agents.
 
-use custody::house::{agent::Agent, person::Person};
+use custody::house::{agent::Agent, limits::Limits, person::Person};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Screen, View, text};
+use super::{Screen, View, text, underway::Underway};
 use crate::{exit::Outcome, records::Record};
 
 /// A person.
@@ -77,6 +77,10 @@ pub struct AgentView {
     pub version: Option<String>,
     /// What it may hold.
     pub roots: Vec<Value>,
+    /// What its reading may take of its host; absent where that was never said.
+    pub limits: Option<Limits>,
+    /// What it has under way now.
+    pub underway: Vec<Underway>,
     /// Its epoch, which rises with each enrolment.
     pub epoch: Option<u64>,
     /// The next statement of its chain.
@@ -110,6 +114,11 @@ impl AgentView {
             last_seen: Some(live["last_seen"].clone()).filter(|v| !v.is_null()),
             version: live["version"].as_str().map(str::to_owned),
             roots: live["roots"].as_array().cloned().unwrap_or_default(),
+            limits: agent.limits.map(|limited| limited.limits),
+            underway: live["underway"]
+                .as_array()
+                .map(|all| all.iter().filter_map(Underway::read).collect())
+                .unwrap_or_default(),
             epoch: agent.enrolment.as_ref().map(|e| e.head.epoch),
             next_seq: agent.enrolment.as_ref().map(|e| e.head.seq),
             certificate_ends: certificates
@@ -119,6 +128,32 @@ impl AgentView {
             invitation_ends: invitation.map(|open| open.expires.to_string()),
             entry: agent.entry,
         })
+    }
+
+    /// What its reading may take, in words.
+    fn reading(&self) -> String {
+        let Some(limits) = &self.limits else {
+            return "-".to_owned();
+        };
+        let mut parts = Vec::new();
+        if limits.paused {
+            parts.push("PAUSED".to_owned());
+        }
+        parts.extend(limits.cpu_percent.map(|percent| format!("{percent}% cpu")));
+        parts.extend(
+            limits
+                .read_bytes
+                .map(|bytes| format!("{}/s", text::size(bytes))),
+        );
+        parts.extend(limits.reads.map(|reads| format!("{reads} reads/s")));
+        if let (Some(from), Some(until)) = (limits.from_minute, limits.until_minute) {
+            let time = |minute: u64| format!("{:02}:{:02}", minute / 60, minute % 60);
+            parts.push(format!("{}-{} UTC", time(from), time(until)));
+        }
+        if parts.is_empty() {
+            parts.push("not limited".to_owned());
+        }
+        parts.join(", ")
     }
 
     fn link(&self) -> &'static str {
@@ -132,8 +167,9 @@ impl AgentView {
 
 impl View for AgentView {
     const PLURAL: &'static str = "agents";
-    const COLUMNS: &'static [&'static str] =
-        &["agent", "name", "state", "link", "version", "roots"];
+    const COLUMNS: &'static [&'static str] = &[
+        "agent", "name", "state", "link", "version", "reading", "roots",
+    ];
 
     fn row(&self, screen: &Screen) -> Vec<String> {
         let roots: Vec<_> = self.roots.iter().map(root).collect();
@@ -143,6 +179,7 @@ impl View for AgentView {
             self.state.to_owned(),
             self.link().to_owned(),
             text::or_dash(self.version.as_deref()),
+            self.reading(),
             roots.join(", "),
         ]
     }
@@ -153,6 +190,13 @@ impl View for AgentView {
             .copied()
             .zip(self.row(screen))
             .collect();
+        let underway = self.underway.iter();
+        let underway: Vec<_> = underway
+            .map(|one| one.named(&screen.id(&one.about)))
+            .collect();
+        if !underway.is_empty() {
+            lines.push(("under way", underway.join("\n")));
+        }
         if let Some(end) = &self.certificate_ends {
             lines.push(("certificate ends", end.clone()));
         }

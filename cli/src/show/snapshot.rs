@@ -6,7 +6,13 @@ use custody::{
 };
 use serde::Serialize;
 
-use super::{Screen, View, hold::Fleet, text, word::Word as _};
+use super::{
+    Screen, View,
+    hold::Fleet,
+    text,
+    underway::{Underway, lasting},
+    word::Word as _,
+};
 use crate::{exit::Outcome, records::Record};
 
 /// A snapshot.
@@ -26,6 +32,8 @@ pub struct SnapshotView {
     pub sealed: Option<SnapshotSealed>,
     /// The entry that sealed it.
     pub sealed_entry: Option<u64>,
+    /// How far its server is with it, while it works on it.
+    pub underway: Option<Underway>,
     /// The last trouble, in a word.
     pub trouble: Option<String>,
     /// The entry that asked for it.
@@ -44,10 +52,35 @@ impl SnapshotView {
             state: shot.state,
             sealed: shot.sealed,
             sealed_entry: shot.sealed_entry,
+            underway: Underway::read(&record.json["live"]["underway"]),
             trouble: shot.trouble,
             entry: shot.entry,
         })
     }
+}
+
+/// How far several are together, in words: what is done, and how far the rest is.
+pub fn together(views: &[SnapshotView]) -> Option<String> {
+    let over = |view: &&SnapshotView| matches!(view.state, State::Received | State::Failed);
+    let done = views.iter().filter(over).count();
+    let underway: Vec<_> = views.iter().filter_map(|v| v.underway.as_ref()).collect();
+    let told = match underway.as_slice() {
+        [] => return (done > 0).then(|| format!("{done} of {}", views.len())),
+        [one] => one.named(""),
+        many => {
+            let rate = many.iter().map(|one| one.bytes_per_second).sum();
+            // They go on side by side, on servers of their own.
+            let left = many.iter().map(|one| one.seconds_left);
+            let left = left.collect::<Option<Vec<_>>>();
+            let left = left.and_then(|all| all.into_iter().max());
+            let left = left.map_or_else(String::new, |s| format!(", {} left", lasting(s)));
+            format!("{} at work, {}/s{left}", many.len(), text::size(rate))
+        }
+    };
+    Some(match views.len() {
+        1 => told,
+        all => format!("{done} of {all}, {told}"),
+    })
 }
 
 impl View for SnapshotView {
@@ -87,6 +120,9 @@ impl View for SnapshotView {
             .copied()
             .zip(self.row(screen))
             .collect();
+        if let Some(underway) = &self.underway {
+            lines.push(("under way", underway.named("")));
+        }
         if let Some(sealed) = &self.sealed {
             lines.extend([
                 ("root", sealed.root.to_string()),
