@@ -82,6 +82,8 @@ pub struct TargetKnown {
     pub failed: Option<String>,
     /// What was found wrong in all its time, and how much of it at last.
     pub found: BTreeMap<FindingKind, u64>,
+    /// How many places have left it, as it was last said.
+    pub places: u64,
     /// Of these, what was found since it was last proved: it stands until then.
     pub standing: BTreeMap<FindingKind, u64>,
 }
@@ -227,6 +229,9 @@ impl Known {
                 self.stage(b.target, Stage::Unproved).unproved = Some(b.clone());
             }
             Body::HoldFailed(b) => self.stage(b.id, Stage::Failed).failed = Some(b.reason.clone()),
+            Body::HoldNarrowed(b) => {
+                self.targets.entry(b.target).or_default().places = b.places;
+            }
             Body::HoldLowered(b) => {
                 self.stage(b.target, Stage::Lowered);
             }

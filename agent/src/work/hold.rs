@@ -3,7 +3,10 @@
 //! What is said follows what is done, never the other way round. Trouble that was said is not
 //! said again until it changes.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use custody::{
     house::{finding::FindingKind, mechanism::Mechanism, regime::Holding},
@@ -13,7 +16,7 @@ use custody::{
     },
 };
 
-use super::{Context, Done, Undone, finding::say_found, gauge::Gauge};
+use super::{Context, Done, Undone, finding::say_found, gauge::Gauge, narrow};
 use crate::{
     enforce::{Found, HoldTrouble, Proof, Raised, site::Site, writers},
     journal::known::{Stage, TargetKnown},
@@ -22,14 +25,14 @@ use crate::{
 /// How long it may take to find out who the writers are that a proof met.
 const WHO: Duration = Duration::from_secs(5);
 
-fn known(context: &Context, target: TargetId) -> Option<TargetKnown> {
+pub(super) fn known(context: &Context, target: TargetId) -> Option<TargetKnown> {
     context
         .book
         .known(|known| known.targets.get(&target).cloned())
 }
 
 /// Whether something that was said is still on its way to the coordinator.
-fn on_its_way(context: &Context) -> bool {
+pub(super) fn on_its_way(context: &Context) -> bool {
     context.book.known(|known| known.queued() > 0)
 }
 
@@ -45,6 +48,7 @@ pub(super) fn raise(
     target: TargetId,
     path: &Path,
     (holding, at_least): (Holding, Option<Mechanism>),
+    left: &[PathBuf],
     gauge: &Gauge,
 ) -> Result<Done, Undone> {
     if let Some((what, _)) = context.watch.is_amiss(target) {
@@ -80,11 +84,19 @@ pub(super) fn raise(
             return failed(context, target, &trouble);
         }
     };
+    // An agent whose records were lost has just raised what had left before, too.
+    if let Err(trouble) = narrow::free(context, target, left, gauge) {
+        tracing::error!(%target, reason = trouble.word(), "what has left is held: {trouble}");
+    }
     say_raised(context, target, raised)?;
     prove(context, target, gauge)
 }
 
-fn say_raised(context: &Context, target: TargetId, raised: Raised) -> Result<(), Undone> {
+pub(super) fn say_raised(
+    context: &Context,
+    target: TargetId,
+    raised: Raised,
+) -> Result<(), Undone> {
     let body = HoldRaised {
         target,
         mechanism: raised.mechanism,
@@ -106,7 +118,7 @@ fn say_raised(context: &Context, target: TargetId, raised: Raised) -> Result<(),
 }
 
 /// Proves a hold that is raised.
-fn prove(context: &Context, target: TargetId, gauge: &Gauge) -> Result<Done, Undone> {
+pub(super) fn prove(context: &Context, target: TargetId, gauge: &Gauge) -> Result<Done, Undone> {
     let proof = match context.keeper.prove(target, &gauge.hold) {
         Ok(proof) => proof,
         Err(trouble) => return failed(context, target, &trouble),
@@ -145,7 +157,8 @@ fn say_writers(context: &Context, target: TargetId, count: u64) -> Result<(), Un
     }
     let path = source.root_path.join(&source.relative);
     let left = writers::left(&source, &path, count, WHO);
-    say_found(context, target, &left, true)
+    say_found(context, target, &left, true)?;
+    Ok(())
 }
 
 const fn proof_of(target: TargetId, proof: Proof) -> HoldProof {

@@ -36,6 +36,15 @@ pub enum Job {
         holding: Holding,
         /// The weakest mechanism that will do.
         at_least: Option<Mechanism>,
+        /// Places below it that have left the hold.
+        left: Vec<PathBuf>,
+    },
+    /// Free places that have left a hold; the rest stays.
+    Narrow {
+        /// Which target.
+        target: TargetId,
+        /// All places that ever left it, in the order in which they were let go.
+        leave: Vec<PathBuf>,
     },
     /// Lower a hold that was lifted.
     Lower {
@@ -129,9 +138,19 @@ impl Job {
                             Some(Mechanism::from_word(word).ok_or(NotAJob::Field("mechanism"))?)
                         }
                     },
+                    left: places(&raise.left)?,
                 }
             }
-            Wire::SetLimits(_) | Wire::Narrow(_) => return Err(NotAJob::Field("kind")),
+            Wire::Narrow(narrow) => {
+                if narrow.leave.is_empty() {
+                    return Err(NotAJob::Field("leave"));
+                }
+                Self::Narrow {
+                    target: narrow.target.parse()?,
+                    leave: places(&narrow.leave)?,
+                }
+            }
+            Wire::SetLimits(_) => return Err(NotAJob::Field("kind")),
             Wire::Lower(lower) => Self::Lower {
                 target: lower.target.parse()?,
             },
@@ -156,7 +175,9 @@ impl Job {
     /// What it is about, as a text: tasks about the same thing follow each other.
     pub fn about(&self) -> String {
         match self {
-            Self::Raise { target, .. } | Self::Lower { target } => target.to_string(),
+            Self::Raise { target, .. } | Self::Lower { target } | Self::Narrow { target, .. } => {
+                target.to_string()
+            }
             Self::Capture { snapshot, .. } | Self::SendManifest { snapshot } => {
                 snapshot.to_string()
             }
@@ -169,6 +190,7 @@ impl Job {
         match self {
             Self::Raise { .. } => "raise",
             Self::Lower { .. } => "lower",
+            Self::Narrow { .. } => "narrow",
             Self::Capture { .. } => "capture",
             Self::Pack { .. } => "pack",
             Self::SendManifest { .. } => "send-manifest",
@@ -180,7 +202,7 @@ impl Job {
     pub const fn lane(&self) -> (Lane, u8) {
         match self {
             Self::Raise { .. } => (Lane::Hold, 0),
-            Self::Lower { .. } => (Lane::Hold, 1),
+            Self::Lower { .. } | Self::Narrow { .. } => (Lane::Hold, 1),
             Self::Capture { .. } => (Lane::Read, 0),
             Self::Pack { .. } => (Lane::Read, 1),
             Self::SendManifest { .. } => (Lane::Send, 0),
@@ -197,7 +219,9 @@ impl Job {
                 Holding::Freeze => vec![Claim::Hold(*target)],
                 Holding::Preserve => vec![Claim::Hold(*target), Claim::Copying],
             },
-            Self::Lower { target } => vec![Claim::Hold(*target), Claim::Read(*target)],
+            Self::Lower { target } | Self::Narrow { target, .. } => {
+                vec![Claim::Hold(*target), Claim::Read(*target)]
+            }
             Self::Capture { snapshot, target } => {
                 vec![Claim::Snapshot(*snapshot), Claim::Read(*target)]
             }
@@ -210,6 +234,16 @@ impl Job {
             Self::SendParcel { release } => vec![Claim::Release(*release)],
         }
     }
+}
+
+fn places<P: AsRef<[u8]>>(places: &[P]) -> Result<Vec<PathBuf>, NotAJob> {
+    let plain = |place: &P| {
+        let place = place.as_ref();
+        let plain = custody::house::scope::is_plain_path(place);
+        plain.then(|| Path::new(OsStr::from_bytes(place)).to_owned())
+    };
+    let places: Option<_> = places.iter().map(plain).collect();
+    places.ok_or(NotAJob::Field("places"))
 }
 
 fn rows(rows: &v1::PackRows) -> Result<PackRows, NotAJob> {

@@ -52,9 +52,11 @@ impl Queue {
         let mut state = self.state();
         let running = state.running.iter().any(|(a, w)| *a == about && *w == word);
         if let Job::Lower { target } = &job {
-            // What was to be raised before it was lifted is not raised any more.
-            let overtaken =
-                |other: &Job| matches!(other, Job::Raise { target: t, .. } if t == target);
+            // What was to be raised, or to lose a part, before it was lifted is lowered whole.
+            let overtaken = |other: &Job| match other {
+                Job::Raise { target: t, .. } | Job::Narrow { target: t, .. } => t == target,
+                _ => false,
+            };
             state.waiting.retain(|_, other| !overtaken(other));
         }
         if running || state.waiting.values().any(same) || state.waiting.len() >= MOST {
@@ -153,6 +155,7 @@ mod tests {
             path: "/srv".into(),
             holding: Holding::Freeze,
             at_least: None,
+            left: Vec::new(),
         }
     }
 
@@ -216,6 +219,7 @@ mod tests {
             path: "/srv".into(),
             holding: Holding::Preserve,
             at_least: None,
+            left: Vec::new(),
         };
         let queue = Queue::default();
         queue.add(preserve(1));
