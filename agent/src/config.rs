@@ -20,6 +20,7 @@ use crate::{
         objects::{StoreConfig, settings::are_apart},
     },
     exit::Trouble,
+    fixity::settings::{FixityConfig, SecondCopy},
     guest::kept::GuestConfig,
 };
 
@@ -33,6 +34,12 @@ pub struct Config {
     /// What reading may take of the host.
     #[serde(default)]
     pub guest: GuestConfig,
+    /// How often all that is held is read again.
+    #[serde(default)]
+    pub fixity: FixityConfig,
+    /// Where second copies of what is held go.
+    #[serde(default, rename = "second_copy", skip_serializing_if = "Vec::is_empty")]
+    pub second_copies: Vec<SecondCopy>,
     /// The parts of the host in which it may hold things.
     #[serde(default)]
     pub roots: Vec<RootConfig>,
@@ -118,6 +125,8 @@ impl Config {
         Self {
             check_minutes: hourly(),
             guest: GuestConfig::default(),
+            fixity: FixityConfig::default(),
+            second_copies: Vec::new(),
             roots,
             stores: Vec::new(),
             log: Log::default(),
@@ -171,6 +180,18 @@ impl Config {
                     other.display()
                 )));
             }
+        }
+        if !self.fixity.is_sound() {
+            let why = "The days in [fixity] are more than ten years. Name in how many days all that \
+                       is held is read again; 0 reads nothing again.";
+            return Err(Trouble::Usage(why.to_owned()));
+        }
+        if let Some(copy) = self.second_copies.iter().find(|copy| !copy.is_sound()) {
+            return Err(Trouble::Usage(format!(
+                "The second copies' folder {} or one of its roots is not an absolute plain path. \
+                 Write it without `.`, `..` or empty parts, for example /mnt/other.",
+                copy.path.display()
+            )));
         }
         let mut seen = HashSet::new();
         for root in &self.roots {
@@ -286,6 +307,18 @@ mod tests {
             other.guest.hours = Some(hours.to_owned());
             assert_eq!(other.store(&place).unwrap_err().code(), 2);
         }
+        let mut other = good.clone();
+        other.fixity.days = 40_000;
+        assert_eq!(other.store(&place).unwrap_err().code(), 2);
+        let copies =
+            "[fixity]\ndays = 7\n[[second_copy]]\npath = \"/mnt/other\"\nonly = \"at-risk\"\n";
+        fs::write(place.config(), copies).unwrap();
+        let read = Config::load(&place).unwrap();
+        assert_eq!((read.fixity.days, read.second_copies.len()), (7, 1));
+        read.store(&place).unwrap();
+        assert_eq!(Config::load(&place).unwrap(), read);
+        fs::write(place.config(), copies.replace("/mnt/", "mnt/")).unwrap();
+        assert_eq!(Config::load(&place).unwrap_err().code(), 2);
         fs::write(place.config(), "roofs = 1").unwrap();
         assert_eq!(Config::load(&place).unwrap_err().code(), 2);
     }

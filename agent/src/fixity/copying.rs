@@ -62,10 +62,7 @@ impl Worker {
             let place = worker.place_of(held)?;
             let copied = worker.copy_on(held, &place);
             let trouble = match copied {
-                Ok(work) => {
-                    held.state.copy_trouble = None;
-                    return Some(work);
-                }
+                Ok(work) => return Some(work),
                 Err(Halt::Stopped) => {
                     held.copy_after = now + PAUSE;
                     return Some(0);
@@ -133,6 +130,7 @@ impl Worker {
                 .map_err(io::Error::other)?;
             tracing::info!(%snapshot, files, bytes, "a second copy is whole");
         }
+        held.state.copy_trouble = None;
         self.note(held, true)?;
         Ok(work)
     }

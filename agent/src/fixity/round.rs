@@ -59,16 +59,17 @@ impl Worker {
         let (mut work, mut lost) = (0, Vec::new());
         let went = loop {
             if self.is_stopped() || work >= budget || lost.len() >= MOST_LOST {
-                break Ok(false);
+                break Ok(());
             }
             match self.row(held, &base, store.as_ref(), budget - work, &mut lost) {
                 Ok(Some(did)) => work += did,
-                Ok(None) => break Ok(held.state.round.next >= held.state.rows),
+                Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             }
         };
         held.dirty |= work > 0;
-        let went = went.and_then(|ended| {
+        let ended = went.is_ok() && held.state.round.next >= held.state.rows;
+        let went = went.and_then(|()| {
             self.mend(held, store.as_ref(), &lost)?;
             say::found(self, held, ended)?;
             if ended {

@@ -192,8 +192,8 @@ impl State {
         let bytes = self.bytes.saturating_sub(self.round.passed);
         let inside = self.inside.as_ref().map_or(0, |inside| inside.at);
         let left = rows.saturating_mul(ROW).saturating_add(bytes);
-        // A round with rows to go has work to do, whatever the manifest's sums say.
-        left.saturating_sub(inside).max(rows.min(1))
+        // A round that has not ended has work to do: to say that it did.
+        left.saturating_sub(inside).max(1)
     }
 
     /// Ends the round and opens the next.

@@ -28,7 +28,7 @@ use super::read::{self, Around, Buffer, Expected, Outcome};
 use crate::enforce::{copy::free, flag, own};
 
 /// Room that is left for others.
-const RESERVE: u64 = 64 << 20;
+const RESERVE: u64 = 16 << 20;
 const FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)

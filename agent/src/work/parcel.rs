@@ -180,8 +180,19 @@ fn base(context: &Context, rows: &PackRows) -> Result<Base, Trouble> {
     if let Some(store) = context.keeper.store_source(rows.target).map_err(word)? {
         return Base::store(store).map_err(|trouble| Trouble::word(trouble.word()));
     }
-    let source = context.keeper.source(rows.target).map_err(word)?;
-    Base::open(&source).map_err(|errno| {
+    let spare = || context.fixity.spare(&rows.snapshot);
+    let source = match context.keeper.source(rows.target) {
+        Err(trouble) if !matches!(trouble, HoldTrouble::UnknownTarget) => {
+            // Its disk is gone, or does not answer.
+            return spare().map(Base::lost).ok_or_else(|| word(trouble));
+        }
+        source => source.map_err(word)?,
+    };
+    let opened = match (Base::open(&source), spare()) {
+        (Err(_), Some(spare)) => Ok(Base::lost(spare)),
+        (opened, spare) => opened.map(|base| base.with_spare(spare)),
+    };
+    opened.map_err(|errno| {
         if is_swapped(errno) {
             let what = FindingKind::BytesDiffer;
             let count = rows.rows.count();
