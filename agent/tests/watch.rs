@@ -422,3 +422,87 @@ async fn who_writes_to_living_files_or_reads_frozen_ones_makes_no_finding() {
     running.stop().await.unwrap();
     stand.tidy();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_force_is_a_few_findings_and_all_is_put_back() {
+    if !can_mount("a_storm_of_force") {
+        return;
+    }
+    let stand = Stand::new("ext4", 64).await;
+    let alice = stand.host.root.join("alice");
+    for number in 0..1500 {
+        fs::write(alice.join(format!("mail/{number}")), "x").unwrap();
+    }
+    stand.host.tasks(vec![stand.freeze(1, 5, "alice")]);
+    let running = stand.host.run();
+    stand.verified(1).await;
+    stand.watched(1, 2).await;
+    let force = format!(
+        "for i in 1 2 3; do chattr -R -i {} 2> /dev/null; done; true",
+        text(&alice)
+    );
+    tool("sh", &["-c", &force]);
+    let calm = Instant::now();
+    let loose = || {
+        fs::read_dir(alice.join("mail"))
+            .unwrap()
+            .filter(|e| !is_flagged(&e.as_ref().unwrap().path()))
+            .count()
+    };
+    while loose() > 0 && calm.elapsed() < Duration::from_secs(20) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(
+        loose(),
+        0,
+        "after {:?}: {:?}",
+        calm.elapsed(),
+        stand.findings()
+    );
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let findings = stand.findings();
+    eprintln!("{} findings", findings.len());
+    assert!((1..=8).contains(&findings.len()), "{}", findings.len());
+    assert!(findings.iter().all(|seen| seen.places.len() <= 8));
+    assert!(findings[0].by.as_ref().is_some_and(|by| by.contains(' ')));
+    running.stop().await.unwrap();
+    stand.tidy();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_agent_in_the_same_root_is_a_finding_and_nothing_is_touched() {
+    if !can_mount("another_agent_in_the_same_root") {
+        return;
+    }
+    let stand = Stand::new("ext4", 64).await;
+    let other = tempfile::tempdir().unwrap();
+    let keeper = common::trees::keeper(other.path(), &stand.host.root);
+    let bob = stand.host.root.join("bob");
+    let progress = common::trees::on();
+    keeper
+        .raise(
+            target(9),
+            &bob,
+            custody::house::regime::Holding::Preserve,
+            &progress,
+        )
+        .unwrap();
+    stand.host.tasks(vec![stand.freeze(1, 5, "alice")]);
+    let running = stand.host.run();
+    let vault = stand.host.root.join(".holdfast-vault");
+    let coordinator = &stand.host.coordinator;
+    coordinator.until("failed", said("hold.failed", 1)).await;
+    stand
+        .found(FindingKind::SecondAgent, &vault, Instant::now())
+        .await;
+    assert!(!is_flagged(&stand.host.root.join("alice/two")));
+    running.stop().await.unwrap();
+    let refused = stand
+        .host
+        .place
+        .lock()
+        .and_then(|_first| stand.host.place.lock());
+    let why = refused.unwrap_err().to_string();
+    assert!(why.contains("Stop it first"), "{why}");
+    stand.tidy();
+}

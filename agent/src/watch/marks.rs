@@ -14,7 +14,7 @@ use std::{
         unix::ffi::{OsStrExt as _, OsStringExt as _},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use custody::manifest::row::Kind;
@@ -208,93 +208,99 @@ impl Marks {
         self.nodes += 1;
         Ok((number, node))
     }
+}
 
-    /// Marks the folders of a target, or of what is kept of it: as many as there is room for.
-    pub fn mark(&mut self, keeper: &Keeper, held: &Held) -> io::Result<Marked> {
-        let mut marked = Marked::default();
-        if held.in_place() {
-            let source = keeper.source(held.target()).map_err(io::Error::other)?;
-            let (root, apart) = (source.root.as_fd(), &source.exclude);
-            let walk = Walk::open_with(root, &source.relative, apart, None)?;
-            self.mark_walk(walk, held, &held.path, &mut marked)?;
-            return Ok(marked);
+/// Marks the folders of a target, or of what is kept of it: as many as there is room for. The
+/// marks are taken for a moment at a time, so that whoever listens need not wait.
+pub fn mark(marks: &RwLock<Marks>, keeper: &Keeper, held: &Held) -> io::Result<Marked> {
+    let take = || marks.write().unwrap_or_else(PoisonError::into_inner);
+    let mut marked = Marked::default();
+    if held.in_place() {
+        let source = keeper.source(held.target()).map_err(io::Error::other)?;
+        let (root, apart) = (source.root.as_fd(), &source.exclude);
+        let walk = Walk::open_with(root, &source.relative, apart, None)?;
+        mark_walk(marks, walk, held, &held.path, &mut marked)?;
+        return Ok(marked);
+    }
+    let site = site_of(held)?;
+    let Some(vault) = site.vault().map_err(io::Error::other)? else {
+        return Ok(marked);
+    };
+    take().add(vault.as_fd(), &Below::whole(&held.root.vault))?;
+    let name = held.target().to_string();
+    let at = held.kept_at();
+    if held.is_deep() {
+        let walk = Walk::open(vault.as_fd(), Path::new(&name))?;
+        mark_walk(marks, walk, held, &at, &mut marked)?;
+        return Ok(marked);
+    }
+    let folder = open_below(vault.as_fd(), name.as_bytes(), OFlags::RDONLY)?;
+    take().add(folder.as_fd(), &Below::whole(&at))?;
+    marked.folders += 1;
+    Ok(marked)
+}
+
+fn mark_walk(
+    marks: &RwLock<Marks>,
+    walk: Walk,
+    held: &Held,
+    base: &Path,
+    marked: &mut Marked,
+) -> io::Result<()> {
+    let take = || marks.write().unwrap_or_else(PoisonError::into_inner);
+    // The folders that the walk is in, with the grounds and nodes that they have.
+    let mut way: Vec<(Vec<u8>, u64, u32)> = Vec::new();
+    for step in walk {
+        if held.record.single && step.kind == Kind::File {
+            // One file has no folder of its own: it carries the mark itself.
+            let file = step.place.open_file()?;
+            take().add(file.as_fd(), &Below::whole(base))?;
+            marked.folders += 1;
+            return Ok(());
         }
-        let site = site_of(held)?;
-        let Some(vault) = site.vault().map_err(io::Error::other)? else {
-            return Ok(marked);
+        let (Kind::Folder, Some(folder)) = (step.kind, &step.folder) else {
+            continue;
         };
-        self.add(vault.as_fd(), &Below::whole(&held.root.vault))?;
-        let name = held.target().to_string();
-        let at = held.kept_at();
-        if held.is_deep() {
-            let walk = Walk::open(vault.as_fd(), Path::new(&name))?;
-            self.mark_walk(walk, held, &at, &mut marked)?;
-            return Ok(marked);
+        if step.trouble.is_some() {
+            marked.left += 1;
+            continue;
         }
-        let folder = open_below(vault.as_fd(), name.as_bytes(), OFlags::RDONLY)?;
-        self.add(folder.as_fd(), &Below::whole(&at))?;
-        marked.folders += 1;
-        Ok(marked)
-    }
-
-    fn mark_walk(
-        &mut self,
-        walk: Walk,
-        held: &Held,
-        base: &Path,
-        marked: &mut Marked,
-    ) -> io::Result<()> {
-        // The folders that the walk is in, by the length of their paths.
-        let mut way: Vec<(Vec<u8>, u64, u32)> = Vec::new();
-        for step in walk {
-            if held.record.single {
-                // One file has no folder of its own: it carries the mark itself.
-                let file = step.place.open_file()?;
-                self.add(file.as_fd(), &Below::whole(base))?;
+        let is_in = |above: &[u8]| {
+            let rest = step.path.strip_prefix(above);
+            above == b"." || rest.is_some_and(|rest| rest.first() == Some(&b'/'))
+        };
+        while way.last().is_some_and(|(above, ..)| !is_in(above)) {
+            way.pop();
+        }
+        let near = way.last().map(|(path, ground, node)| {
+            let skip = if path == b"." { 0 } else { path.len() + 1 };
+            (*ground, *node, &step.path[skip..])
+        });
+        // A subvolume stands on a ground of its own, and is known there by its whole path.
+        let whole = base.join(relative(&step.path));
+        let mut marks = take();
+        if marks.nodes >= MOST || marked.folders >= MOST_OF_ONE as u64 {
+            marked.left += 1;
+            continue;
+        }
+        let added = marks.add(
+            folder.as_fd(),
+            &Below {
+                near,
+                whole: &whole,
+            },
+        );
+        drop(marks);
+        match added {
+            Ok((ground, node)) => {
                 marked.folders += 1;
-                return Ok(());
+                way.push((step.path.clone(), ground, node));
             }
-            let (Kind::Folder, Some(folder)) = (step.kind, &step.folder) else {
-                continue;
-            };
-            if step.trouble.is_some() {
-                marked.left += 1;
-                continue;
-            }
-            if self.nodes >= MOST || marked.folders >= MOST_OF_ONE as u64 {
-                marked.left += 1;
-                continue;
-            }
-            let is_in = |above: &[u8]| {
-                let rest = step.path.strip_prefix(above);
-                above == b"." || rest.is_some_and(|rest| rest.first() == Some(&b'/'))
-            };
-            while way.last().is_some_and(|(above, ..)| !is_in(above)) {
-                way.pop();
-            }
-            let near = way.last().map(|(path, ground, node)| {
-                let skip = if path == b"." { 0 } else { path.len() + 1 };
-                (*ground, *node, &step.path[skip..])
-            });
-            // A subvolume stands on a ground of its own, and is known there by its whole path.
-            let whole = base.join(relative(&step.path));
-            match self.add(
-                folder.as_fd(),
-                &Below {
-                    near,
-                    whole: &whole,
-                },
-            ) {
-                Ok((ground, node)) => {
-                    marked.folders += 1;
-                    way.push((step.path.clone(), ground, node));
-                }
-                Err(error) if marked.folders == 0 => return Err(error),
-                Err(_) => marked.left += 1,
-            }
+            Err(error) if marked.folders == 0 => return Err(error),
+            Err(_) => marked.left += 1,
         }
-        Ok(())
     }
+    Ok(())
 }
 
 fn relative(path: &[u8]) -> PathBuf {

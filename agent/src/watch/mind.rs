@@ -5,34 +5,27 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::OsStr,
-    os::unix::ffi::OsStrExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use custody::{house::finding::FindingKind, id::TargetId};
+use custody::id::TargetId;
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     WatchState,
+    clocks::Clock,
     ear::{self, Heard, Shared},
-    found, glance,
     held::{All, Held},
+    looks::{Marks, at_mounts, at_root, closely, may, set_marks},
     marks::Marked,
-    rounds::{Round, Rounds},
+    rounds::Rounds,
 };
 use crate::{
-    clock,
-    edge::{Moment, now},
-    enforce::{Found, Phase, Progress},
-    work::{
-        Context,
-        check::check_one,
-        finding::{say_found, say_own},
-    },
+    edge::now,
+    work::{Context, finding::say_own},
 };
 
 /// How often everything is glanced at.
@@ -52,8 +45,10 @@ enum Back {
     Target(TargetId),
     /// The mounts were looked at.
     Mounts,
+    /// Something was said.
+    Said,
     /// Marks were set: what that came to, of each target.
-    Marked(BTreeMap<TargetId, ((i64, usize), Marked)>),
+    Marked(Marks),
 }
 
 struct Mind {
@@ -69,10 +64,10 @@ struct Mind {
     /// The mounts: whether they are being looked at, and are to be again.
     mounts: (bool, bool),
     /// What marks there are: by target, of which raising, and what that came to.
-    marked: BTreeMap<TargetId, ((i64, usize), Marked)>,
+    marked: Marks,
     marking: bool,
     cleared: Instant,
-    moment: Option<Moment>,
+    clock: Clock,
     told: Option<(Instant, WatchState)>,
 }
 
@@ -87,7 +82,7 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
         }
     };
     let mut mind = Mind {
-        moment: context.book.edge().moment().ok(),
+        clock: Clock::open(&context.place.holds()),
         context,
         ear,
         all: Arc::default(),
@@ -125,6 +120,7 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     if let Some(ear) = &mind.ear {
         ear.stop();
     }
+    mind.clock.keep();
 }
 
 impl Mind {
@@ -166,16 +162,11 @@ impl Mind {
         }
     }
 
-    /// Whether a target can be looked at now: nobody works on it, and it is reached.
-    fn may(context: &Context, target: TargetId) -> bool {
-        !context.is_worked_on(target) && context.watch.is_amiss(target).is_none()
-    }
-
     /// Has the looks made that are due.
     fn look(&mut self) {
         let (context, targets) = (&self.context, &self.targets);
-        let may = |target| !targets.contains(&target) && Self::may(context, target);
-        for (target, round) in self.rounds.due(Instant::now(), may) {
+        let free = |target| !targets.contains(&target) && may(context, target);
+        for (target, round) in self.rounds.due(Instant::now(), free) {
             let Some(held) = self.all.get(target).cloned() else {
                 continue;
             };
@@ -215,21 +206,16 @@ impl Mind {
     }
 
     fn look_at_clock(&mut self) {
-        let Ok(moment) = self.context.book.edge().moment() else {
+        let now = self.context.book.edge().moment();
+        let Some(found) = now.ok().and_then(|now| self.clock.go_on(now)) else {
             return;
         };
-        let before = self.moment.replace(moment.clone());
-        let Some(moved) = before.and_then(|before| clock::jump(&before, &moment)) else {
-            return;
-        };
-        tracing::warn!(seconds = moved.as_secs(), "the wall clock jumped");
-        let found = Found::new(FindingKind::ClockJumped, moved.as_secs().unsigned_abs());
         let context = Arc::clone(&self.context);
         self.send(move || {
             if let Err(error) = say_own(&context, &found) {
                 tracing::error!(%error, "a finding cannot be said");
             }
-            Back::Target(TargetId::from_random([0; 16]))
+            Back::Said
         });
     }
 
@@ -267,7 +253,7 @@ impl Mind {
         let is_new = |held: &&Arc<Held>| {
             let marked = self.marked.get(&held.target());
             marked.is_none_or(|(state, _)| *state != held.state())
-                && Self::may(&self.context, held.target())
+                && may(&self.context, held.target())
         };
         let new: Vec<_> = self.all.iter().filter(is_new).cloned().collect();
         if new.is_empty() && !clear {
@@ -282,6 +268,7 @@ impl Mind {
         match back {
             Back::Root(path) => _ = self.roots.remove(&path),
             Back::Target(target) => _ = self.targets.remove(&target),
+            Back::Said => {}
             Back::Marked(marked) => {
                 self.marking = false;
                 self.marked.extend(marked);
@@ -331,130 +318,4 @@ impl Mind {
         self.context.live.watch(state.clone());
         self.told = Some((Instant::now(), state));
     }
-}
-
-/// Looks at what was touched in one target, and says what is found.
-fn closely(context: &Context, held: &Held, round: &Round) {
-    let mut found = match glance::things(&context.keeper, held, &round.things) {
-        Ok(found) => found,
-        Err(errno) => {
-            tracing::warn!(target = %held.target(), %errno, "what was touched cannot be looked at");
-            Vec::new()
-        }
-    };
-    if round.whole && found.is_empty() {
-        let checked = context.keeper.check(held.target(), &Progress::default());
-        found = checked.unwrap_or_default();
-    }
-    for one in &mut found {
-        let places = one.places.iter();
-        one.by = round.by(places.map(|place| Path::new(OsStr::from_bytes(place))));
-    }
-    say(context, held, &found);
-}
-
-/// Glances at a root.
-fn at_root(context: &Context, held: Vec<Arc<Held>>) {
-    let may = |held: &Arc<Held>| Mind::may(context, held.target());
-    let held: Vec<_> = held.into_iter().filter(may).collect();
-    let Some(first) = held.first() else { return };
-    for (at, looked) in glance::root(&context.keeper, &first.root, &held) {
-        match (looked, held.get(at)) {
-            (Ok(found), Some(held)) => say(context, held, &found),
-            (Err(errno), Some(held)) => {
-                tracing::debug!(target = %held.target(), %errno, "cannot be glanced at");
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Says what was found of a target, unless somebody of ours worked on it meanwhile, and has it
-/// raised again.
-fn say(context: &Context, held: &Held, found: &[Found]) {
-    if found.is_empty() || !Mind::may(context, held.target()) {
-        return;
-    }
-    let all = context.keeper.all();
-    let record = all.iter().find(|record| record.target == held.target());
-    let Some(record) = record
-        .filter(|record| record.phase == Phase::Raised && record.since_ns == held.record.since_ns)
-    else {
-        return;
-    };
-    for one in found {
-        if let Err(error) = say_found(context, held.target(), one, true) {
-            tracing::error!(target = %held.target(), %error, "a finding cannot be said");
-        }
-    }
-    context.raise_again(record);
-}
-
-/// Looks at the mounts, says what is amiss, and has raised again what can be reached again.
-pub fn at_mounts(context: &Context) {
-    let (amiss, cured) = match context.watch.look_at_mounts(&context.keeper) {
-        Ok(looked) => looked,
-        Err(error) => return tracing::error!(%error, "the table of mounts cannot be read"),
-    };
-    for (target, one) in &amiss {
-        if let Err(error) = say_found(context, *target, &found(one), true) {
-            tracing::error!(%target, %error, "a finding cannot be said");
-        }
-    }
-    if cured.is_empty() {
-        return;
-    }
-    for record in context.keeper.all() {
-        if cured.contains(&record.target) {
-            tracing::info!(target = %record.target, "what is held can be reached again");
-            if let Err(error) = check_one(context, &record, &Progress::default()) {
-                tracing::error!(target = %record.target, %error, "cannot be checked");
-            }
-        }
-    }
-}
-
-/// Marks targets.
-fn set_marks(
-    context: &Context,
-    ear: &Shared,
-    new: &[Arc<Held>],
-    clear: bool,
-) -> BTreeMap<TargetId, ((i64, usize), Marked)> {
-    let mut all = BTreeMap::new();
-    let Some(marks) = &ear.marks else { return all };
-    if clear {
-        marks
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
-    }
-    for held in new {
-        let mut marks = marks.write().unwrap_or_else(PoisonError::into_inner);
-        let marked = marks.mark(&context.keeper, held);
-        let names = marks.names;
-        drop(marks);
-        match marked {
-            Ok(marked) => {
-                all.insert(held.target(), (held.state(), marked));
-                if marked.left > 0 {
-                    ear.note("there are more folders than can be marked".to_owned());
-                }
-            }
-            Err(error) => {
-                ear.note(format!("some of what is held cannot be marked ({error})"));
-                let none = Marked {
-                    folders: 0,
-                    left: 1,
-                };
-                all.insert(held.target(), (held.state(), none));
-            }
-        }
-        if !names {
-            ear.note(
-                "it does not say which process made them (CAP_SYS_ADMIN is missing)".to_owned(),
-            );
-        }
-    }
-    all
 }

@@ -12,31 +12,41 @@
 //! owner's. No target keeps another waiting: each root has a hand of its own.
 
 pub mod causer;
+pub mod clocks;
 pub mod ear;
 pub mod glance;
 pub mod held;
 pub mod kernel;
 pub mod leads;
+mod looks;
 pub mod marks;
 mod mind;
 pub mod mounts;
 pub mod rounds;
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use custody::{digest::Digest, house::finding::FindingKind, id::TargetId, time::Time};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-pub use self::mind::{at_mounts, run};
 use self::{
     held::All,
     leads::{Amiss, Leads, table},
 };
+pub use self::{looks::at_mounts, mind::run};
 use crate::enforce::{Found, Keeper};
+
+/// A glance that sees something of a target so often within [`LATELY`] says it only every
+/// [`SELDOM`].
+const OFTEN: u32 = 8;
+const LATELY: Duration = Duration::from_secs(600);
+const SELDOM: Duration = Duration::from_secs(60);
 
 /// How the watch stands, as `status` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +98,8 @@ pub struct Watch {
     changed: Notify,
     leads: Leads,
     amiss: Mutex<Amiss>,
+    /// When each target was last found amiss by a glance, and how often lately.
+    glanced: Mutex<HashMap<TargetId, (Instant, u32)>>,
 }
 
 impl Watch {
@@ -97,6 +109,7 @@ impl Watch {
             changed: Notify::new(),
             leads: Leads::open(folder, boot),
             amiss: Mutex::default(),
+            glanced: Mutex::default(),
         }
     }
 
@@ -107,6 +120,20 @@ impl Watch {
 
     fn amiss(&self) -> MutexGuard<'_, Amiss> {
         self.amiss.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether what a glance sees of a target is to be said at once. What comes again and again
+    /// is said less often, so that something that cannot be put right fills no record.
+    fn patience(&self, target: TargetId, now: Instant) -> bool {
+        let mut glanced = self.glanced.lock().unwrap_or_else(PoisonError::into_inner);
+        glanced.retain(|_, (at, _)| now.duration_since(*at) < LATELY);
+        let (at, times) = glanced.entry(target).or_insert((now, 0));
+        if *times >= OFTEN && now.duration_since(*at) < SELDOM {
+            return false;
+        }
+        *at = now;
+        *times += 1;
+        true
     }
 
     /// What keeps a target from being reached, and where: nothing may be raised, checked or

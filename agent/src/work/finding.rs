@@ -11,7 +11,7 @@ use custody::{
 use super::{Context, Undone};
 use crate::{edge::now, enforce::Found, journal::known::TargetKnown};
 
-/// Says a finding about a target.
+/// Says a finding about a target; gives whether it was news.
 ///
 /// Until a hold was proved again the same finding stands, and is not said a second time. After
 /// that, what was seen as it happened (`live`) is a new one; what a check finds is new where it
@@ -22,15 +22,16 @@ pub fn say_found(
     target: TargetId,
     found: &Found,
     live: bool,
-) -> Result<(), Undone> {
+) -> Result<bool, Undone> {
     let known = context
         .book
         .known(|known| known.targets.get(&target).cloned());
     if !is_news(&known.unwrap_or_default(), found, live) {
-        return Ok(());
+        return Ok(false);
     }
     tracing::warn!(%target, what = ?found.what, count = found.count, "held data is not as it was");
-    say(context, Some(target), found)
+    say(context, Some(target), found)?;
+    Ok(true)
 }
 
 /// Says a finding about this server and no target.
