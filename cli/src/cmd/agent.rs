@@ -20,7 +20,7 @@ use crate::{
     args::{Global, words::Lasting},
     exit::{Outcome, Trouble},
     session::{Session, commit, now, random},
-    show::{Screen, ask, hold::Fleet, people::AgentView, text},
+    show::{Screen, ask, hold::Fleet, media, people::AgentView, text},
 };
 
 /// What can be done with agents.
@@ -45,7 +45,7 @@ pub enum Verb {
     },
     /// List the fleet.
     List,
-    /// Show one server.
+    /// Show one server, with its disks and how far reading again is.
     Show {
         /// The name, the id or a beginning of it.
         agent: String,
@@ -98,7 +98,7 @@ pub async fn run(global: &Global, verb: Verb) -> Outcome {
         Verb::Show { agent } => {
             let mut session = Session::open(global).await?;
             let fleet = fleet(&mut session).await?;
-            screen.one(&one(&fleet, &agent_of(&fleet, &agent)?)?);
+            media::whole(&screen, &one(&fleet, &agent_of(&fleet, &agent)?)?);
             Ok(())
         }
         Verb::Limit(args) => limit::limit(global, args).await,

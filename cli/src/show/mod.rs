@@ -13,6 +13,7 @@ pub mod held;
 pub mod hold;
 pub mod ledger;
 pub mod mechanism;
+pub mod media;
 pub mod next;
 pub mod order;
 pub mod people;

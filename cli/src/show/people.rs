@@ -4,7 +4,12 @@ use custody::house::{agent::Agent, limits::Limits, person::Person};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Screen, View, text, underway::Underway};
+use super::{
+    Screen, View,
+    media::{self, Disk, Reading},
+    text,
+    underway::Underway,
+};
 use crate::{exit::Outcome, records::Record};
 
 /// A person.
@@ -81,6 +86,12 @@ pub struct AgentView {
     pub limits: Option<Limits>,
     /// What it has under way now.
     pub underway: Vec<Underway>,
+    /// Its disks, as it last spoke of them.
+    pub disks: Vec<Disk>,
+    /// How far reading again what it holds is.
+    pub readings: Vec<Reading>,
+    /// When it last spoke of either.
+    pub health_heard: Option<Value>,
     /// Its epoch, which rises with each enrolment.
     pub epoch: Option<u64>,
     /// The next statement of its chain.
@@ -119,6 +130,9 @@ impl AgentView {
                 .as_array()
                 .map(|all| all.iter().filter_map(Underway::read).collect())
                 .unwrap_or_default(),
+            disks: media::read(&live["disks"]),
+            readings: media::read(&live["readings"]),
+            health_heard: Some(live["health_heard"].clone()).filter(|v| !v.is_null()),
             epoch: agent.enrolment.as_ref().map(|e| e.head.epoch),
             next_seq: agent.enrolment.as_ref().map(|e| e.head.seq),
             certificate_ends: certificates
