@@ -75,6 +75,14 @@ pub fn below(target: &Path, leave: &[PathBuf]) -> Result<BTreeSet<Vec<u8>>, Hold
     inside.collect()
 }
 
+/// The same where it is only weighed: then it may be the target itself, all of it.
+pub fn weighing(target: &Path, leave: &[PathBuf]) -> Result<BTreeSet<Vec<u8>>, HoldTrouble> {
+    match leave {
+        [whole] if whole == target => Ok(BTreeSet::from([Vec::new()])),
+        leave => below(target, leave),
+    }
+}
+
 /// What left before and what leaves now, without what lies below another of them.
 pub fn together(left: &[Vec<u8>], leave: BTreeSet<Vec<u8>>) -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = Vec::new();

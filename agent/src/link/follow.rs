@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Streaming, transport::Channel};
 
 use super::{
+    answer,
     dial::Dialer,
     identity::{Identity, Tls},
     renew, report,
@@ -327,27 +328,20 @@ impl Link {
         all
     }
 
-    /// Looks which places are there, without holding up the stream.
+    /// Answers a question, without holding up the stream.
     fn locate(&self, locate: Locate, up: mpsc::Sender<FromAgent>) {
         let roots = self.roots.clone();
         let context = Arc::clone(&self.context);
         tokio::spawn(async move {
             let question = locate.question;
             let looked = tokio::task::spawn_blocking(move || {
-                let there = |path: &_| {
-                    let path = AsRef::<[u8]>::as_ref(path);
-                    host::is_there(&roots, path) || context.keeper.is_in_store(path)
-                };
-                locate.paths.into_iter().filter(there).collect()
+                answer::answer(&context.keeper, &roots, locate)
             });
-            let found = looked.await.unwrap_or_default();
-            let _ = up
-                .send(message(Up::Located(Located {
-                    question,
-                    found,
-                    ..Located::default()
-                })))
-                .await;
+            let located = looked.await.unwrap_or_else(|_| Located {
+                question,
+                ..Located::default()
+            });
+            let _ = up.send(message(Up::Located(located))).await;
         });
     }
 

@@ -3,6 +3,7 @@
 //! Statements go up as the journal has them, tasks come down. It decides nothing: what is
 //! asked is handed to [`crate::work`]. Without it the agent goes on holding and recording.
 
+pub mod answer;
 pub mod dial;
 pub mod enrol;
 pub mod follow;

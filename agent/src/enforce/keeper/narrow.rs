@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl Keeper {
-    /// Says what would leave a raised hold, without changing anything.
+    /// Says what would leave a raised hold, or all of it, without changing anything.
     pub fn weigh(
         &self,
         target: TargetId,
@@ -31,7 +31,7 @@ impl Keeper {
             return self.weigh_objects(&record, leave, progress);
         }
         let path = path_of(&record);
-        let leave = narrow::below(&path, leave)?;
+        let leave = narrow::weighing(&path, leave)?;
         let job = self.job(target, &path, progress)?;
         self.weigh_in(&job, &record, &leave)
     }

@@ -159,7 +159,7 @@ impl Keeper {
         progress: &Progress,
     ) -> Result<Weighed, HoldTrouble> {
         let path = path_of(record);
-        let leave = narrow::below(&path, leave)?;
+        let leave = narrow::weighing(&path, leave)?;
         self.object_job(record.target, &path, progress)?
             .weigh(record, &leave)
     }
