@@ -173,7 +173,10 @@ fn sealed(
             let reader = Reader::new(queue, shared, what.key, progress, to_sealer.clone());
             std::thread::Builder::new()
                 .name("reader".to_owned())
-                .spawn_scoped(scope, move || reader.read())?;
+                .spawn_scoped(scope, move || {
+                    shared.begin();
+                    reader.read();
+                })?;
         }
         drop(to_sealer);
         std::thread::Builder::new()

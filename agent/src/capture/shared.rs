@@ -44,6 +44,7 @@ pub struct Shared {
     /// For leases.
     pub patience: Patience,
     before_read: Option<BeforeRead>,
+    last: bool,
     pub(super) marks: OnceLock<Marks>,
 }
 
@@ -57,6 +58,7 @@ impl Default for Shared {
             zeros: AtomicU64::new(ZEROS),
             patience: Patience::default(),
             before_read: None,
+            last: false,
             marks: OnceLock::new(),
         }
     }
@@ -68,6 +70,18 @@ impl Shared {
         Self {
             before_read: Some(before_read),
             ..Self::default()
+        }
+    }
+
+    /// With readers that let the host's own programs go first.
+    pub fn going_last(self) -> Self {
+        Self { last: true, ..self }
+    }
+
+    /// To be called by a reader when it begins.
+    pub(super) fn begin(&self) {
+        if self.last {
+            crate::guest::priority::lower();
         }
     }
 

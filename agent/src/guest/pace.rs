@@ -10,7 +10,7 @@ const SLOWEST: f64 = 1.0 / 32.0;
 /// What comes back a second.
 const STEP: f64 = 1.0 / 16.0;
 /// In each of these it reads for its share and rests for the rest.
-const PERIOD: f64 = 0.1;
+const PERIOD: Duration = Duration::from_millis(100);
 
 /// The pace.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,8 +44,10 @@ impl Pace {
         if self.is_full() {
             return None;
         }
-        let within = now.as_secs_f64() % PERIOD;
-        (within >= PERIOD * self.0).then(|| Duration::from_secs_f64(PERIOD - within))
+        // In whole nanoseconds: a rest is never rounded to nothing.
+        let nanos = now.as_nanos() % PERIOD.as_nanos();
+        let within = Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
+        (within >= PERIOD.mul_f64(self.0)).then(|| PERIOD - within)
     }
 }
 

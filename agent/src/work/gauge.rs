@@ -54,10 +54,14 @@ impl Gauge {
     /// What the readers of a capture share, with this gauge asked before each read.
     pub fn shared(self: &Arc<Self>) -> Shared {
         let gauge = Arc::clone(self);
-        Shared::asking(Box::new(move |bytes| {
+        let shared = Shared::asking(Box::new(move |bytes| {
             // Told to stop, the readers look for themselves.
             let _ = gauge.before_read(bytes);
-        }))
+        }));
+        match self.guest.as_ref().is_some_and(|guest| guest.yields()) {
+            true => shared.going_last(),
+            false => shared,
+        }
     }
 
     /// Things done, and bytes read.
