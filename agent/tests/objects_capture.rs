@@ -173,6 +173,7 @@ fn every_version_has_a_row_with_the_hash_of_what_was_put() {
     write("alice/ü & \u{1}<>+ ?", "odd name");
     write("alice/../../etc/passwd", "led astray");
     write("alice/folder/", "");
+    write("alice/mail/one/inside", "below an object");
     write("alice/gone", "deleted later");
     write("alice2/x", "a namesake's");
     bucket
@@ -196,7 +197,8 @@ fn every_version_has_a_row_with_the_hash_of_what_was_put() {
             .filter(|p| p.starts_with(&format!("{path}?v")))
             .count()
     };
-    assert_eq!(rows.len(), 9, "{paths:?}");
+    assert_eq!(rows.len(), 10, "{paths:?}");
+    assert!(paths.contains(&"?key=%2Fmail%2Fone%2Finside".to_owned()));
     assert_eq!((paths[0].as_str(), rows[0].kind), (".", Kind::Folder));
     assert_eq!(attributes(&rows[0])["s3.bucket"], bucket.name);
     assert!(paths.contains(&"?key=%2F%2E%2E%2F%2E%2E%2Fetc%2Fpasswd".to_owned()));
@@ -229,7 +231,7 @@ fn every_version_has_a_row_with_the_hash_of_what_was_put() {
         assert!(about["s3.key"].starts_with("alice/") && !about["s3.etag"].is_empty());
         (bytes, seen) = (bytes + row.size, seen + 1);
     }
-    assert_eq!((sealed.bytes, sealed.unreadable, seen), (bytes, 0, 7));
+    assert_eq!((sealed.bytes, sealed.unreadable, seen), (bytes, 0, 8));
     let about = rows
         .iter()
         .map(attributes)
@@ -316,6 +318,7 @@ fn a_release_reads_the_version_again_and_packs_it_under_its_own_name() {
     let old = bucket.put("alice/mail/one", "first");
     bucket.put("alice/mail/one", "second");
     bucket.put("alice/../../escape", "led astray");
+    bucket.put("alice/mail/one/inside", "below an object");
     let scene = Scene::new(s3, &bucket, "/s3/archive/alice");
     let (sealed, rows) = scene.capture().unwrap();
     // The living object is another one by now.
@@ -323,7 +326,7 @@ fn a_release_reads_the_version_again_and_packs_it_under_its_own_name() {
     let packed = scene
         .pack(sealed.root, sealed.rows, vec![(0, sealed.rows)])
         .unwrap();
-    assert_eq!(packed.files, 3);
+    assert_eq!(packed.files, 4);
     assert_eq!(scene.unpacked("mail/one").unwrap(), "second");
     assert_eq!(
         scene
@@ -333,6 +336,8 @@ fn a_release_reads_the_version_again_and_packs_it_under_its_own_name() {
     );
     let escape = "?key=%2F%2E%2E%2F%2E%2E%2Fescape";
     assert_eq!(scene.unpacked(escape).unwrap(), "led astray");
+    let inside = scene.unpacked("?key=%2Fmail%2Fone%2Finside").unwrap();
+    assert_eq!(inside, "below an object", "a file and a folder of one name");
 
     // A version that was removed by force is not replaced by a newer one.
     bucket.hold("alice/mail/one", &old, "OFF");

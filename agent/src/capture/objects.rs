@@ -37,7 +37,7 @@ use crate::{
         StoreTrouble,
         client::Client,
         list::{Held, Reader},
-        name::Name,
+        name::{Ancestors, Name, Shape},
         reader::Content,
     },
 };
@@ -125,6 +125,7 @@ async fn capture(
         let leaf = leaf::leaf_hash(&row, &what.key.salt_row(row.index));
         Ok(writer.push(row, leaf)?)
     };
+    let mut ancestors = Ancestors::default();
     if !source.single {
         push(folder(source, list.head.as_of_ns))?;
     }
@@ -133,8 +134,12 @@ async fn capture(
         if batch.is_empty() {
             break;
         }
-        let mut rows = stream::iter(batch)
-            .map(|held| row(source, held, shared, progress))
+        let named: Vec<_> = batch
+            .into_iter()
+            .map(|held| (path(source, &held, &mut ancestors), held))
+            .collect();
+        let mut rows = stream::iter(named)
+            .map(|(path, held)| row(source, path, held, shared, progress))
             .buffered(AT_ONCE);
         while let Some(row) = rows.next().await {
             push(row?)?;
@@ -177,17 +182,31 @@ fn folder(source: &StoreSource, as_of_ns: i64) -> Row {
     }
 }
 
+/// The path of a version's row; versions come in the order of their keys.
+fn path(source: &StoreSource, held: &Held, ancestors: &mut Ancestors) -> Vec<u8> {
+    let shape = match source.single {
+        true => Shape::Single,
+        false if ancestors.has_one_of(&held.key) => Shape::BelowObject,
+        false => Shape::Plain,
+    };
+    let path = source
+        .name
+        .row_path(&held.key, &held.id, held.current, shape);
+    if held.current && !held.marker {
+        ancestors.note(&held.key, &path);
+    }
+    path
+}
+
 /// Reads a version and makes its row. Trouble with one version is a row; trouble with the store
 /// is the end.
 async fn row(
     source: &StoreSource,
+    path: Vec<u8>,
     held: Held,
     shared: &Shared,
     progress: &Progress,
 ) -> Result<Row, CaptureError> {
-    let path = source
-        .name
-        .row_path(&held.key, &held.id, held.current, source.single);
     let mut about = vec![
         ("s3.etag".to_owned(), held.etag.clone().into_bytes()),
         ("s3.key".to_owned(), held.key.clone().into_bytes()),

@@ -11,7 +11,7 @@ use super::{
     bucket::{Listing, ready},
     calls::{Hold, Listed},
     canary,
-    job::{BATCH, ObjectJob, block},
+    job::{BATCH, ObjectJob},
     list::{Held, Reader},
     trouble::StoreTrouble,
 };
@@ -32,7 +32,7 @@ struct Seen {
 impl ObjectJob<'_> {
     /// Looks for what is not as it was when it was held.
     pub fn check(&self, record: &Record) -> Result<Vec<Found>, HoldTrouble> {
-        block(async {
+        self.block(async {
             let mut unprotected = None;
             match ready(&self.client).await {
                 Ok(_) => {}
@@ -113,7 +113,7 @@ impl ObjectJob<'_> {
     /// Proves a hold: the flags of a spread of versions read as set, and the store keeps what is
     /// under such a flag from everything that could remove it.
     pub fn prove(&self, record: &Record) -> Result<Proof, HoldTrouble> {
-        block(async {
+        self.block(async {
             let lock = ready(&self.client).await?;
             let mut proof = Proof::default();
             let mut list = Reader::open(&self.list(), record.origins)?;

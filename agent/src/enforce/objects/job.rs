@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     future::Future,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,7 @@ use custody::{
     id::TargetId,
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::time::sleep;
 
 use super::{
     client::Client,
@@ -120,6 +121,9 @@ impl Objects {
     }
 }
 
+/// How often it is looked whether to stop, while a store is waited for.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// One target at work.
 pub struct ObjectJob<'a> {
     /// The records.
@@ -140,6 +144,30 @@ impl ObjectJob<'_> {
     /// Where this target's list stands.
     pub fn list(&self) -> PathBuf {
         list_of(self.store, self.target)
+    }
+
+    /// Runs requests to their end on this thread, which may block, or until it is to stop.
+    pub fn block<T>(
+        &self,
+        work: impl Future<Output = Result<T, HoldTrouble>>,
+    ) -> Result<T, HoldTrouble> {
+        let stopped = async {
+            while !self.progress.stop.load(Ordering::Relaxed) {
+                sleep(LOOK).await;
+            }
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(own("the network cannot be used"))?;
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                done = work => done,
+                // What was under way is as after a crash: the next call goes on.
+                () = stopped => Err(HoldTrouble::Stopped),
+            }
+        })
     }
 
     /// Does something with every item, several at a time; the results are in order, and the
@@ -187,13 +215,4 @@ pub fn list_of(store: &Store, target: TargetId) -> PathBuf {
 /// Whether two records overlap in a store.
 pub fn overlaps(one: &Record, other: &Record) -> bool {
     overlap(bytes(&path_of(one)), bytes(&path_of(other)))
-}
-
-/// Runs requests to their end on this thread, which may block.
-pub fn block<T>(work: impl Future<Output = Result<T, HoldTrouble>>) -> Result<T, HoldTrouble> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(own("the network cannot be used"))?;
-    runtime.block_on(work)
 }

@@ -5,7 +5,7 @@
 
 use super::{
     calls::Hold,
-    job::{BATCH, ObjectJob, block},
+    job::{BATCH, ObjectJob},
     list::{Held, Reader},
     trouble::StoreTrouble,
 };
@@ -36,7 +36,7 @@ impl ObjectJob<'_> {
             self.progress.step()?;
             self.store.put(record)?;
         }
-        block(self.free_all(record, |_, needed| match needed {
+        self.block(self.free_all(record, |_, needed| match needed {
             true => Free::Kept,
             false => Free::Yes,
         }))

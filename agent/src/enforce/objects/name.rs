@@ -92,19 +92,23 @@ impl Name {
         path
     }
 
-    /// A version's path in a manifest: no two versions have the same, and all are relative
-    /// paths without empty, `.` or `..` parts, so that nobody who unpacks one is led astray.
-    pub fn row_path(&self, key: &str, id: &str, current: bool, single: bool) -> Vec<u8> {
+    /// A version's path in a manifest: no two versions have the same, none lies below another, and
+    /// all are relative paths without empty, `.` or `..` parts, so that all can be unpacked and
+    /// nobody who does is led astray. `shape` says what is around the key.
+    pub fn row_path(&self, key: &str, id: &str, current: bool, shape: Shape) -> Vec<u8> {
         let inside = match &self.exact {
             // With nothing below it, it is called as a file that is a target is called.
-            Some(exact) if exact == key && single => {
+            Some(exact) if exact == key && shape == Shape::Single => {
                 let name = self.path.file_name().unwrap_or_default();
                 format!("/{}", String::from_utf8_lossy(name.as_bytes()))
             }
             Some(exact) => key.strip_prefix(exact.as_str()).unwrap_or(key).to_owned(),
             None => format!("/{}", key.strip_prefix(&self.below).unwrap_or(key)),
         };
-        let plain = inside.len() > 1 && is_plain_path(inside.as_bytes());
+        let plain = inside.len() > 1
+            && is_plain_path(inside.as_bytes())
+            && !inside.contains(VERSION)
+            && shape != Shape::BelowObject;
         let mut path = match inside.strip_prefix('/') {
             Some(inside) if plain && !inside.starts_with(ODD) => inside.to_owned(),
             _ => format!(
@@ -112,12 +116,49 @@ impl Name {
                 percent_encode(inside.as_bytes(), NON_ALPHANUMERIC)
             ),
         };
-        // A key that looks like another one's version always says its own.
-        if !current || path.contains(VERSION) {
+        if !current {
             path.push_str(VERSION);
             path.push_str(id);
         }
         path.into_bytes()
+    }
+}
+
+/// What is around a key in its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// It is all that there is.
+    Single,
+    /// Other keys, none of which is a folder of it.
+    Plain,
+    /// Another object has a folder of it for its own key: `a` beside `a/b`.
+    BelowObject,
+}
+
+/// Which keys lie below an object, while they come in order. Memory is one chain of prefixes.
+#[derive(Debug, Default)]
+pub struct Ancestors(Vec<String>);
+
+impl Ancestors {
+    /// Whether a key lies below one that [`Ancestors::note`] was told.
+    pub fn has_one_of(&mut self, key: &str) -> bool {
+        // All keys below `a/` come before `a0`, the next character.
+        let past = |top: &String| key > top.as_str() && !key.starts_with(top.as_str());
+        while self.0.last().is_some_and(past) {
+            self.0.pop();
+        }
+        let below = |top: &String| {
+            key.strip_prefix(top.as_str())
+                .is_some_and(|r| r.starts_with('/'))
+        };
+        self.0.iter().any(below)
+    }
+
+    /// Notes an object with the path of its row; one that no path spells is in nobody's way.
+    pub fn note(&mut self, key: &str, path: &[u8]) {
+        if !path.starts_with(ODD.as_bytes()) {
+            self.0.push(key.to_owned());
+        }
     }
 }
 
@@ -169,13 +210,15 @@ mod tests {
     #[test]
     fn no_two_versions_have_one_path_and_none_leads_out() {
         let alice = name("/s3/a/alice").unwrap();
-        let keys = [
+        let mut keys = [
             "",
             "/",
             "//",
             "/x",
             "//x",
             "/x/",
+            "/x/y",
+            "/x-y",
             "/../x",
             "/x/../..",
             "/./x",
@@ -184,27 +227,39 @@ mod tests {
             "/?key=%2F",
             "/?key=%2F%2F",
             "/x?versionId=1",
+            "/x?versionId=1/y",
             "/x?versionId=1?versionId=1",
             "/a/b",
         ];
-        let mut seen = BTreeSet::new();
+        keys.sort_unstable();
+        let (mut seen, mut ancestors) = (BTreeSet::new(), Ancestors::default());
         for key in keys {
-            for (id, current) in [("1", true), ("2", false), ("1", false)] {
-                let path = alice.row_path(&format!("customers/alice{key}"), id, current, false);
-                let absolute = [b"/", path.as_slice()].concat();
-                assert!(is_plain_path(&absolute), "{key} -> {path:?}");
-                let fresh = seen.insert(path);
-                let same_version = id == "1" && !current && key.contains("?versionId=");
-                assert!(fresh || same_version, "{key} {id}");
+            let key = format!("customers/alice{key}");
+            for (id, current) in [("3", true), ("2", false), ("1", false)] {
+                let shape = match ancestors.has_one_of(&key) {
+                    true => Shape::BelowObject,
+                    false => Shape::Plain,
+                };
+                let path = alice.row_path(&key, id, current, shape);
+                if current {
+                    ancestors.note(&key, &path);
+                }
+                let path = String::from_utf8(path).unwrap();
+                assert!(is_plain_path(format!("/{path}").as_bytes()), "{key}");
+                assert!(seen.insert(path), "{key} {id}");
             }
+        }
+        for one in &seen {
+            let below = seen
+                .iter()
+                .filter(|other| covers(one.as_bytes(), other.as_bytes()));
+            assert_eq!(below.count(), 1, "others lie below {one}");
         }
         let one = name("/s3/a/alice/report.pdf").unwrap();
         let key = "customers/alice/report.pdf";
-        assert_eq!(one.row_path(key, "1", true, true), b"report.pdf");
-        assert_eq!(
-            one.row_path(key, "1", false, true),
-            b"report.pdf?versionId=1"
-        );
+        let path = |current| one.row_path(key, "1", current, Shape::Single);
+        assert_eq!(path(true), b"report.pdf");
+        assert_eq!(path(false), b"report.pdf?versionId=1");
         assert_eq!(one.shown(key, "1", true), b"/s3/a/alice/report.pdf");
         assert_eq!(
             one.shown(key, "1", false),

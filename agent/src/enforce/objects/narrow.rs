@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::{
     bucket::Listing,
-    job::{BATCH, ObjectJob, block},
+    job::{BATCH, ObjectJob},
     list::{Held, Reader, Writer},
     lower::{Free, Sorted},
     survey::SECOND,
@@ -59,7 +59,7 @@ impl ObjectJob<'_> {
     /// Lets what the record says leave.
     pub fn narrow(&self, record: &mut Record) -> Result<Lowered, HoldTrouble> {
         let left = record.left.clone();
-        let lowered = block(self.free_all(record, |held, needed| {
+        let lowered = self.block(self.free_all(record, |held, needed| {
             match (self.is_in(held, &left), needed) {
                 (false, _) => Free::No,
                 (true, true) => Free::Kept,
@@ -87,7 +87,7 @@ impl ObjectJob<'_> {
     pub fn after(&self, record: &Record) -> Result<After, HoldTrouble> {
         let as_of_ns = Reader::open(&self.list(), record.origins)?.head.as_of_ns;
         let (mut things, mut seen) = (0, 0);
-        block(async {
+        self.block(async {
             let mut listing = Listing::new(&self.client, &self.name);
             while seen < MOST
                 && let Some(listed) = listing.next().await?

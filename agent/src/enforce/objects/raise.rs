@@ -8,7 +8,7 @@ use custody::house::mechanism::Mechanism;
 use super::{
     bucket::ready,
     calls::Hold,
-    job::{BATCH, ObjectJob, block},
+    job::{BATCH, ObjectJob},
     list::{Held, Reader, Writer},
     trouble::StoreTrouble,
 };
@@ -63,7 +63,7 @@ impl ObjectJob<'_> {
             self.survey(record)?;
         }
         let again = record.phase == Phase::Raised;
-        let tally = block(async {
+        let tally = self.block(async {
             ready(&self.client).await?;
             if again {
                 self.take_over(record).await?;

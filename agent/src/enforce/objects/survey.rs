@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::{
     bucket::{Listing, ready},
     calls::{Hold, Listed},
-    job::{BATCH, ObjectJob, block},
+    job::{BATCH, ObjectJob},
     list::{Counts, Held, Reader, Writer},
     trouble::StoreTrouble,
 };
@@ -25,7 +25,7 @@ pub(super) const SECOND: i64 = 1_000_000_000;
 impl ObjectJob<'_> {
     /// Says what raising would do. With `count` it lists the target; it changes nothing.
     pub fn plan(&self, count: bool) -> Result<Plan, HoldTrouble> {
-        block(async {
+        self.block(async {
             ready(&self.client).await?;
             let (mut versions, mut bytes, mut markers) = (0_u64, 0_u64, 0_u64);
             let mut listing = Listing::new(&self.client, &self.name);
@@ -56,7 +56,7 @@ impl ObjectJob<'_> {
 
     /// Makes the list, and the record says that holds may stand from here on.
     pub fn survey(&self, record: &mut Record) -> Result<Counts, HoldTrouble> {
-        let counts = block(self.list_all())?;
+        let counts = self.block(self.list_all())?;
         record.origins = Some(counts.digest);
         record.things = counts.versions + counts.markers;
         record.phase = Phase::Raising;
