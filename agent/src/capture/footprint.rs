@@ -26,10 +26,10 @@ pub(super) const TRIED: Range<u64> = 4096..64 << 10;
 /// How much is asked about at a time, and dropped at a time.
 const PART: u64 = 1 << 20;
 /// How far ahead of the reading that is.
-const AHEAD: u64 = 4 << 20;
+const AHEAD: u64 = 8 << 20;
 /// How much is read ahead at a time: the kernel cuts more off, on disks whose own readahead is
 /// short.
-const PIECE: u64 = 128 << 10;
+const PIECE: u64 = 512 << 10;
 /// The smallest page. Where pages are larger, more questions are asked than needed.
 const PAGE: u64 = 4096;
 

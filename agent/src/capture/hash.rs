@@ -173,7 +173,7 @@ pub(super) fn open(step: &Step, index: u64, shared: &Shared) -> Result<Box<Opene
 
 impl Opened {
     /// Makes the row once everything was read, or reading failed.
-    pub(super) fn close(self, read: Result<Digest, Errno>, shared: &Shared) -> Row {
+    pub(super) fn close(self: Box<Self>, read: Result<Digest, Errno>, shared: &Shared) -> Row {
         let mut row = self.row;
         let digest = match read {
             Ok(digest) => digest,
@@ -206,8 +206,8 @@ fn failed(mut row: Row, reason: impl Into<String>) -> Row {
 
 /// The extended attributes in the manifest's encoding; `None` where there are none.
 pub fn xattrs(fd: BorrowedFd<'_>) -> Option<Vec<u8>> {
-    let mut list = [0_u8; 4096];
-    // The kernel gives no longer list than the second one.
+    // Few files have many names of attributes; the kernel gives no longer list than the second.
+    let mut list = [0_u8; 256];
     let (mut long, list) = (Vec::new(), &mut list[..]);
     let list = match flistxattr(fd, &mut *list) {
         Ok(0) => return None,

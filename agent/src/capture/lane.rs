@@ -15,7 +15,7 @@ use super::{
 
 /// A file that is being read and hashed.
 struct Reading {
-    opened: Opened,
+    opened: Box<Opened>,
     hasher: Hasher,
     /// For a copy: the original's row.
     origin: Option<Box<Row>>,
@@ -46,7 +46,7 @@ impl Lane {
     }
 
     /// Begins a file, beside the row of the original if it is a copy.
-    pub(super) fn begin(&mut self, opened: Opened, origin: Option<Box<Row>>, engine: Engine) {
+    pub(super) fn begin(&mut self, opened: Box<Opened>, origin: Option<Box<Row>>, engine: Engine) {
         (self.from, self.to) = (0, 0);
         self.file = Some(Reading {
             opened,

@@ -19,6 +19,8 @@ struct State<T> {
     runs: VecDeque<Vec<T>>,
     /// Readers that have nothing to do.
     idle: usize,
+    /// Whether the walk waits for room.
+    walk_waits: bool,
     sealed: u64,
     closed: bool,
     stopped: bool,
@@ -39,6 +41,7 @@ impl<T> Queue<T> {
             state: Mutex::new(State {
                 runs: VecDeque::new(),
                 idle: 0,
+                walk_waits: false,
                 sealed: 0,
                 closed: false,
                 stopped: false,
@@ -58,23 +61,41 @@ impl<T> Queue<T> {
         let full = |state: &mut State<T>| {
             !state.stopped && (state.runs.len() >= WAITING || first >= state.sealed + WINDOW)
         };
-        let state = self.lock();
+        let mut state = self.lock();
+        state.walk_waits = true;
         let mut state = self
             .room
             .wait_while(state, full)
             .unwrap_or_else(PoisonError::into_inner);
+        state.walk_waits = false;
         if state.stopped {
             return false;
         }
         state.runs.push_back(run);
-        self.ready.notify_one();
+        self.wake_reader(&state);
         true
+    }
+
+    // To wake is to call the kernel, whether anybody sleeps or not: so it is done only if.
+
+    fn wake_reader(&self, state: &State<T>) {
+        if state.idle > 0 {
+            self.ready.notify_one();
+        }
+    }
+
+    /// The walk is woken once there is room for several runs.
+    fn wake_walk(&self, state: &State<T>) {
+        if state.walk_waits && state.runs.len() <= WAITING / 2 {
+            self.room.notify_one();
+        }
     }
 
     /// Puts the rest of a run back, before everything else: its rows are wanted first.
     pub(super) fn give_back(&self, run: Vec<T>) {
-        self.lock().runs.push_front(run);
-        self.ready.notify_one();
+        let mut state = self.lock();
+        state.runs.push_front(run);
+        self.wake_reader(&state);
     }
 
     /// Takes a run; `None` when there will be none any more.
@@ -91,7 +112,7 @@ impl<T> Queue<T> {
             return None;
         }
         let run = state.runs.pop_front();
-        self.room.notify_one();
+        self.wake_walk(&state);
         run
     }
 
@@ -103,14 +124,15 @@ impl<T> Queue<T> {
             return None;
         }
         let run = state.runs.pop_front();
-        self.room.notify_one();
+        self.wake_walk(&state);
         run
     }
 
     /// Says that so many more rows are sealed.
     pub(super) fn sealed(&self, rows: u64) {
-        self.lock().sealed += rows;
-        self.room.notify_one();
+        let mut state = self.lock();
+        state.sealed += rows;
+        self.wake_walk(&state);
     }
 
     /// No run will be pushed any more.

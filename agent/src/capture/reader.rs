@@ -3,7 +3,10 @@
 //! Rows leave it in any order. It keeps none back while it waits, and gives what it cannot begin
 //! soon to the other readers.
 
-use std::sync::{atomic::Ordering, mpsc};
+use std::{
+    sync::{atomic::Ordering, mpsc},
+    time::{Duration, Instant},
+};
 
 use custody::{
     digest::Digest,
@@ -36,6 +39,8 @@ pub(super) type Hashed = (Row, Digest);
 
 /// Rows that are handed over at a time.
 const HANDFUL: usize = 64;
+/// So long at most a row waits for others: what is not sealed is lost in a crash.
+const SOON: Duration = Duration::from_millis(500);
 
 /// One reader.
 pub(super) struct Reader<'a> {
@@ -47,6 +52,7 @@ pub(super) struct Reader<'a> {
     engine: Engine,
     run: std::vec::IntoIter<Work>,
     rows: Vec<Hashed>,
+    flushed: Instant,
 }
 
 impl<'a> Reader<'a> {
@@ -66,6 +72,7 @@ impl<'a> Reader<'a> {
             engine: Engine::find(),
             run: Vec::new().into_iter(),
             rows: Vec::with_capacity(HANDFUL),
+            flushed: Instant::now(),
         }
     }
 
@@ -113,11 +120,11 @@ impl<'a> Reader<'a> {
                     (origin, None)
                 }
                 Work::Copy(origin, Some(step)) => match self.open(&step, origin.index) {
-                    Ok(opened) => return self.start(lane, *opened, Some(origin)),
+                    Ok(opened) => return self.start(lane, opened, Some(origin)),
                     Err(row) => (row, Some(origin)),
                 },
                 Work::Read(index, step) => match self.open(&step, index) {
-                    Ok(opened) => return self.start(lane, *opened, None),
+                    Ok(opened) => return self.start(lane, opened, None),
                     Err(row) => (row, None),
                 },
             };
@@ -142,7 +149,7 @@ impl<'a> Reader<'a> {
 
     /// Begins a file. Nothing else waits for a long one: what is done is handed over, and what
     /// is not begun is given back.
-    fn start(&mut self, lane: &mut Lane, opened: hash::Opened, origin: Option<Box<Row>>) {
+    fn start(&mut self, lane: &mut Lane, opened: Box<hash::Opened>, origin: Option<Box<Row>>) {
         if opened.row.size >= hash::LONG {
             self.flush();
             if self.run.len() > 0 {
@@ -171,12 +178,13 @@ impl<'a> Reader<'a> {
     fn hand_over(&mut self, row: Row) {
         let leaf = leaf::leaf_hash(&row, &self.key.salt_row(row.index));
         self.rows.push((row, leaf));
-        if self.rows.len() >= HANDFUL {
+        if self.rows.len() >= HANDFUL || self.flushed.elapsed() >= SOON {
             self.flush();
         }
     }
 
     fn flush(&mut self) {
+        self.flushed = Instant::now();
         if self.rows.is_empty() {
             return;
         }

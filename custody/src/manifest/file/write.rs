@@ -2,6 +2,7 @@
 
 use std::{io::Write, sync::Arc};
 
+use bytes::Bytes;
 use parquet::{
     basic::{Compression, ZstdLevel},
     data_type::{
@@ -42,7 +43,13 @@ impl<W: Write + Send> Writer<W> {
             .map(|(key, value)| KeyValue::new((*key).to_owned(), value.clone()));
         notes.extend(about);
         let hashes = ColumnPath::from("sha256");
-        let properties = WriterProperties::builder()
+        let mut properties = WriterProperties::builder();
+        // What differs in almost every row is in no dictionary: to look for it there is in vain.
+        for column in ["index", "size", "mtime_ns", "ctime_ns", "inode"] {
+            let column = ColumnPath::from(column);
+            properties = properties.set_column_dictionary_enabled(column, false);
+        }
+        let properties = properties
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
             .set_column_compression(hashes.clone(), Compression::UNCOMPRESSED)
             .set_column_compression(ColumnPath::from("leaf"), Compression::UNCOMPRESSED)
@@ -101,6 +108,7 @@ impl<W: Write + Send> Writer<W> {
         let mut group = self.file.next_row_group()?;
         let out = &mut group;
         let text = |word: &str| Some(ByteArray::from(word));
+        let word = |word: &'static str| Some(ByteArray::from(Bytes::from_static(word.as_bytes())));
         let bytes = |value: &[u8]| Some(ByteArray::from(value.to_vec()));
         longs(
             out,
@@ -108,7 +116,7 @@ impl<W: Write + Send> Writer<W> {
             rows.iter().map(|(r, _)| Some(r.index.cast_signed())),
         )?;
         arrays(out, rows.iter().map(|(r, _)| bytes(&r.path)))?;
-        arrays(out, rows.iter().map(|(r, _)| text(r.kind.as_str())))?;
+        arrays(out, rows.iter().map(|(r, _)| word(r.kind.as_str())))?;
         longs(
             out,
             false,
@@ -145,7 +153,7 @@ impl<W: Write + Send> Writer<W> {
             false,
             rows.iter().map(|(r, _)| Some(r.holes.cast_signed())),
         )?;
-        arrays(out, rows.iter().map(|(r, _)| text(r.status.as_str())))?;
+        arrays(out, rows.iter().map(|(r, _)| word(r.status.as_str())))?;
         arrays(
             out,
             rows.iter().map(|(r, _)| r.reason.as_deref().and_then(text)),
