@@ -12,10 +12,16 @@ use rustix::{
     io::Errno,
 };
 
-use super::{btrfs::subvolumes, choose::Facts, copy, flag, site::Site};
+use super::{
+    btrfs::subvolumes,
+    choose::Facts,
+    copy, flag,
+    site::Site,
+    zfs::{dataset, host::Zfs},
+};
 
 /// What is known of a target's place.
-pub fn of(site: &Site) -> Facts {
+pub fn of(site: &Site, zfs: &dyn Zfs) -> Facts {
     let vault = vault(site);
     let vault = vault.as_ref();
     let beside = vault.is_some_and(|vault| same_file_system(site, vault));
@@ -26,7 +32,7 @@ pub fn of(site: &Site) -> Facts {
         seal: vault.is_some_and(carries_flag),
         reflink: beside && vault.is_some_and(clones),
         subvolume: beside && matches!(subvolumes::top(site), Ok(Some(_))),
-        dataset: false,
+        dataset: dataset(site, zfs).is_some(),
         free: vault.and_then(|vault| copy::free(vault).ok().flatten()),
     }
 }

@@ -23,6 +23,7 @@ use super::{
     site::{Root, Site},
     sweep::Progress,
     trouble::{HoldTrouble, while_doing},
+    zfs::host::Zfs,
 };
 use crate::capture::{
     apart::Apart,
@@ -52,6 +53,8 @@ pub struct Job<'a> {
     pub left: Vec<Vec<u8>>,
     /// What was mounted over parts of it since it was raised.
     pub over: Vec<PathBuf>,
+    /// The host's ZFS.
+    pub zfs: &'a dyn Zfs,
     /// Whose the vaults are.
     pub owner: &'a Owner,
     /// All other records.

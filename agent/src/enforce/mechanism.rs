@@ -12,6 +12,7 @@ use super::{
     record::{Lowered, Proof, Raised, Record},
     trouble::HoldTrouble,
     vault::Vault,
+    zfs::ZfsSnapshot,
 };
 
 /// A way to hold.
@@ -42,7 +43,8 @@ pub fn of(mechanism: Which) -> Result<&'static dyn Mechanism, HoldTrouble> {
         Which::ImmutableFlag => Ok(&InPlace),
         Which::ReflinkVault | Which::SealedCopy | Which::PlainCopy => Ok(&Vault),
         Which::BtrfsSnapshot => Ok(&BtrfsSnapshot),
-        Which::ZfsSnapshot | Which::ObjectLock => Err(HoldTrouble::NotSupported(
+        Which::ZfsSnapshot => Ok(&ZfsSnapshot),
+        Which::ObjectLock => Err(HoldTrouble::NotSupported(
             "this agent cannot hold by that mechanism. Ask for another, or update the agent",
         )),
     }

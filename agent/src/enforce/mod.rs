@@ -37,6 +37,7 @@ pub mod survey;
 pub mod sweep;
 pub mod trouble;
 pub mod vault;
+pub mod zfs;
 pub mod writers;
 
 pub use after::{After, Later};

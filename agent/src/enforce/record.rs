@@ -17,6 +17,7 @@ use super::{
     btrfs::Frozen,
     inodes::Inode,
     trouble::{HoldTrouble, own},
+    zfs::Pinned,
 };
 use crate::durable;
 
@@ -150,6 +151,9 @@ pub struct Record {
     /// The snapshots, for one of btrfs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<Frozen>,
+    /// The snapshot, for one of ZFS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<Pinned>,
     /// What was reported.
     #[serde(default)]
     pub raised: Option<Raised>,
@@ -187,6 +191,7 @@ impl Record {
             was_clean: false,
             mounts: Vec::new(),
             frozen: None,
+            pinned: None,
             raised: None,
             lowered: None,
         }

@@ -50,7 +50,7 @@ impl Keeper {
         }
         let job = self.job(TargetId::from_random([0; 16]), path, &progress)?;
         job.site.target()?;
-        let facts = facts::of(&job.site);
+        let facts = facts::of(&job.site, job.zfs);
         let chosen = choose(&facts, holding, None)?;
         let first = *chosen.first().ok_or(HoldTrouble::NotFound)?;
         let mut plan = mechanism::of(first)?.plan(&job)?;
@@ -178,12 +178,15 @@ impl Keeper {
         held.filter_map(|record| {
             let path = path_of(record);
             let root = Site::root_of(&self.roots, &path)?;
-            let in_place = record.mechanism == Mechanism::ImmutableFlag;
+            let no_vault = matches!(
+                record.mechanism,
+                Mechanism::ImmutableFlag | Mechanism::ZfsSnapshot
+            );
             Some(Watched {
                 target: record.target,
                 mechanism: record.mechanism,
                 root: root.path.clone(),
-                vault_tree: (!in_place).then(|| root.vault.join(record.target.to_string())),
+                vault_tree: (!no_vault).then(|| root.vault.join(record.target.to_string())),
                 path,
             })
         })

@@ -30,6 +30,10 @@ use super::{
     sweep::Progress,
     trouble::{HoldTrouble, own},
     vault,
+    zfs::{
+        self,
+        host::{ThisHost, Zfs},
+    },
 };
 use crate::capture::apart::Apart;
 
@@ -65,6 +69,8 @@ pub struct Keeper {
     /// for nothing and keep nothing waiting.
     turn: Mutex<()>,
     door: Door,
+    /// The host's ZFS.
+    zfs: Box<dyn Zfs>,
     /// Whose the vaults are.
     owner: Owner,
     /// Where the roots lay.
@@ -107,7 +113,10 @@ impl Keeper {
             found.push(Root { path, vault });
         }
         let homes = Homes::open(state)?;
-        for root in found.iter().filter(|root| homes.became(&root.path).is_none()) {
+        for root in found
+            .iter()
+            .filter(|root| homes.became(&root.path).is_none())
+        {
             // Once the root itself is frozen no vault can be made in it; where it cannot be made
             // now, the hold that needs one says so.
             if let Ok(site) = Site::find(std::slice::from_ref(root), &root.path) {
@@ -123,6 +132,7 @@ impl Keeper {
             records: Mutex::new(records),
             turn: Mutex::new(()),
             door: Door::default(),
+            zfs: Box::new(ThisHost),
             owner: Owner::open(state)?,
             homes,
             objects: Objects::default(),
@@ -138,6 +148,11 @@ impl Keeper {
             self.own.push((stat.st_dev, stat.st_ino));
             self.own_paths.push(without_links(folder.to_owned()));
         }
+    }
+
+    /// Names another host's ZFS, such as a recorded one.
+    pub fn with_zfs(&mut self, zfs: Box<dyn Zfs>) {
+        self.zfs = zfs;
     }
 
     fn records(&self) -> MutexGuard<'_, BTreeMap<TargetId, Record>> {
@@ -182,6 +197,7 @@ impl Keeper {
             left: left.unwrap_or_default(),
             over: Vec::new(),
             owner: &self.owner,
+            zfs: self.zfs.as_ref(),
             others: others.cloned().collect(),
             threads: self.threads,
             progress,
@@ -301,6 +317,16 @@ impl Keeper {
             return Ok(Source {
                 exclude: job.exclude(),
                 root: site.root,
+                root_path: site.root_path,
+                relative: site.relative,
+                origins: None,
+            });
+        }
+        if record.mechanism == Mechanism::ZfsSnapshot {
+            let root = zfs::open(&site, target)?;
+            return Ok(Source {
+                exclude: zfs::exclude(&job, &root, &record),
+                root,
                 root_path: site.root_path,
                 relative: site.relative,
                 origins: None,

@@ -52,7 +52,7 @@ impl Keeper {
             None => {
                 let job = self.job(target, path, progress)?;
                 job.site.target()?;
-                choose(&facts::of(&job.site), holding, at_least)?
+                choose(&facts::of(&job.site, job.zfs), holding, at_least)?
             }
         };
         let mut trouble = HoldTrouble::NotSupported(

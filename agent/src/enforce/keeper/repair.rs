@@ -101,6 +101,11 @@ impl Keeper {
         })
     }
 
+    /// How many parts have left a target's hold.
+    pub fn count_left(&self, target: TargetId) -> usize {
+        self.record(target).map_or(0, |record| record.left.len())
+    }
+
     /// Where a target lies, for messages and for findings.
     pub fn path(&self, target: TargetId) -> Option<PathBuf> {
         self.record(target).ok().map(|record| path_of(&record))

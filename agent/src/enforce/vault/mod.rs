@@ -56,7 +56,7 @@ pub struct Vault;
 
 impl mechanism::Mechanism for Vault {
     fn plan(&self, job: &Job<'_>) -> Result<Plan, HoldTrouble> {
-        let facts = facts::of(&job.site);
+        let facts = facts::of(&job.site, job.zfs);
         let mechanism = match (facts.seal, facts.reflink) {
             (true, true) => Mechanism::ReflinkVault,
             (true, false) => Mechanism::SealedCopy,
