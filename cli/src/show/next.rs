@@ -31,6 +31,20 @@ pub fn of_trouble(word: &str) -> Option<&'static str> {
         "unproved" => "It is tried again by itself. End the programs that have it open for writing",
         "not-supported" => "Look at its agent's log: it says what this server cannot do",
         "io-error" => "Look at the host's log for its disks; it is tried again by itself",
+        "no-bucket" => "Correct the store's bucket or endpoint in its agent.toml",
+        "no-versioning" => "Enable versioning and Object Lock on the bucket, or move the data",
+        "no-object-lock" => "Enable Object Lock on the bucket, or move the data to one that has it",
+        "store-credentials" => "Put valid keys into the store's credentials file on its server",
+        "store-denied" => {
+            "Allow the agent's key in the store's policy what the example of agent.toml lists"
+        }
+        "store-region" => "Correct the store's region in its agent.toml",
+        "store-unreachable" => "Check the store, and the network to it; it is tried again by itself",
+        "store-answer" => "Look at the store's own log; it is tried again by itself",
+        "clock" => "Set the clock of its server: the store refuses what it signs",
+        "list-changed" => {
+            "Restore the agent's data folder from a backup, or lift the hold and place it anew"
+        }
         _ => return None,
     })
 }
