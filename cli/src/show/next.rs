@@ -39,7 +39,9 @@ pub fn of_trouble(word: &str) -> Option<&'static str> {
             "Allow the agent's key in the store's policy what the example of agent.toml lists"
         }
         "store-region" => "Correct the store's region in its agent.toml",
-        "store-unreachable" => "Check the store, and the network to it; it is tried again by itself",
+        "store-unreachable" => {
+            "Check the store, and the network to it; it is tried again by itself"
+        }
         "store-answer" => "Look at the store's own log; it is tried again by itself",
         "clock" => "Set the clock of its server: the store refuses what it signs",
         "list-changed" => {
