@@ -117,7 +117,7 @@ pub(super) struct Log {
 /// Opens the logs of earlier starts, and begins this one's; none where it cannot be written.
 pub(super) fn open(out: &Path, snapshot: &SnapshotId, began_ns: i64) -> (Earlier, Option<Log>) {
     let all = logs(out).unwrap_or_default();
-    let number = all.last().map_or(1, |(number, _)| number + 1);
+    let number = all.last().map_or(1, |(number, _)| number.saturating_add(1));
     let mut earlier = Vec::new();
     let mut sizes = Vec::new();
     for (_, path) in all {
@@ -206,18 +206,26 @@ impl Log {
         }
     }
 
-    /// Writes what is due. To be called now and then while rows are sealed.
-    pub(super) fn beat(&mut self) -> io::Result<()> {
-        let (length, hashed, time) = WRITE;
-        let due = self.part.len() >= length || self.hashed >= hashed;
-        if !self.part.is_empty() && (due || self.written.elapsed() >= time) {
-            self.file
-                .write_all(&frame::encode(Kind::Note, &self.part))?;
+    /// Writes what there is: nothing more will come.
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        if !self.part.is_empty() {
+            let frame = frame::encode(Kind::Note, &self.part);
+            self.file.write_all(&frame)?;
             self.unsynced += self.hashed;
             self.hashed = 0;
             self.written = Instant::now();
             self.part.clear();
             self.last.clear();
+        }
+        Ok(())
+    }
+
+    /// Writes what is due. To be called now and then while rows are sealed.
+    pub(super) fn beat(&mut self) -> io::Result<()> {
+        let (length, hashed, time) = WRITE;
+        let due = self.part.len() >= length || self.hashed >= hashed;
+        if due || self.written.elapsed() >= time {
+            self.end()?;
         }
         let (hashed, time) = SYNC;
         if self.unsynced >= hashed || (self.unsynced > 0 && self.synced.elapsed() >= time) {

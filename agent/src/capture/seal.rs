@@ -257,6 +257,7 @@ fn seal<W: std::io::Write + Send>(
             queue.sealed(ready as u64);
         }
     }
+    resume::note(log, Log::end);
     Ok((bytes, unreadable))
 }
 
