@@ -115,13 +115,27 @@ pub fn measure(folder: &Path) -> std::io::Result<(u64, u64)> {
 pub struct Contender {
     pub name: &'static str,
     pub command: Command,
+    /// A line for the shell before each run, which is not timed.
+    pub prepare: Option<String>,
+    /// The most rounds that it takes part in.
+    pub rounds: usize,
 }
 
 impl Contender {
     pub fn shell(name: &'static str, line: &str) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", line]);
-        Self { name, command }
+        Self {
+            name,
+            command,
+            prepare: None,
+            rounds: usize::MAX,
+        }
+    }
+
+    /// Takes part in so many rounds only, since it is slow.
+    pub fn at_most(self, rounds: usize) -> Self {
+        Self { rounds, ..self }
     }
 }
 
@@ -135,11 +149,30 @@ pub struct Result {
     pub memory: u64,
 }
 
-/// Runs everyone once to warm the page cache, then in turn for some rounds.
+/// Runs everyone once to warm the page cache (who is slow finds it warm), then in turn for some
+/// rounds.
 pub fn contest(mut contenders: Vec<Contender>, rounds: usize) -> Vec<Result> {
     let mut results: Vec<Result> = Vec::new();
     for round in 0..=rounds {
         for (at, contender) in contenders.iter_mut().enumerate() {
+            let warming = round == 0 && contender.rounds < rounds;
+            if warming || round > contender.rounds {
+                if warming {
+                    results.push(Result {
+                        name: contender.name,
+                        best: Duration::MAX,
+                        cpu: 0.0,
+                        memory: 0,
+                    });
+                }
+                continue;
+            }
+            if let Some(line) = &contender.prepare {
+                let done = Command::new("sh").args(["-c", line]).output();
+                let done = done.expect("a shell runs");
+                let text = String::from_utf8_lossy(&done.stderr);
+                assert!(done.status.success(), "before {}: {text}", contender.name);
+            }
             let (took, cpu, memory) = run(&mut contender.command, contender.name);
             match (round, results.get_mut(at)) {
                 (0, _) => results.push(Result {
