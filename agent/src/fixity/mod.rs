@@ -19,9 +19,13 @@ pub mod settings;
 pub mod show;
 pub mod state;
 pub mod store;
+pub mod stream;
 pub mod worker;
 
 mod copying;
+mod failed;
+mod mend;
+mod purge;
 mod round;
 mod say;
 

@@ -5,11 +5,7 @@
 //! Where it cannot, what is cached of the file is let go of first. Holes are hashed without
 //! being read. A long file can be left in its midst and gone on with.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    os::unix::fs::FileExt as _,
-};
+use std::{fs::File, io, os::unix::fs::FileExt as _};
 
 use custody::digest::Digest;
 use rustix::{
@@ -21,14 +17,14 @@ use sha2::{
     digest::common::hazmat::{SerializableState as _, SerializedState},
 };
 
-use super::state::Inside;
-use crate::capture::{hash::BUFFER, trouble::errno_word};
+use super::{
+    failed::{Failed, MOST_FAILED, probe},
+    state::Inside,
+};
+use crate::capture::hash::BUFFER;
 
 /// What a disk reads at least, and what memory must be aligned to for it.
 pub const BLOCK: usize = 4096;
-/// Blocks of one file that may fail before the rest of it is not tried: on a dying disk each can
-/// take half a minute.
-const MOST_FAILED: usize = 256;
 /// Files of this size on are gone on with in their midst.
 pub const LONG: u64 = 64 << 20;
 
@@ -84,7 +80,7 @@ impl Default for Buffer {
 }
 
 impl Buffer {
-    fn slice(&mut self) -> &mut [u8] {
+    pub(super) fn slice(&mut self) -> &mut [u8] {
         &mut self.bytes[self.from..self.from + BUFFER]
     }
 }
@@ -100,7 +96,7 @@ pub struct Expected {
     pub sha256: Digest,
 }
 
-fn errno(error: &io::Error) -> Errno {
+pub(super) fn errno(error: &io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
@@ -152,7 +148,7 @@ fn inside(row: u64, at: u64, hasher: &Sha256, stamp: Option<[i64; 4]>) -> Option
 }
 
 /// One read at a place, however often it is interrupted.
-fn read_at(file: &File, buffer: &mut [u8], at: u64) -> Result<usize, Errno> {
+pub(super) fn read_at(file: &File, buffer: &mut [u8], at: u64) -> Result<usize, Errno> {
     loop {
         match file.read_at(buffer, at) {
             Ok(count) => return Ok(count),
@@ -271,120 +267,6 @@ fn zeros(hasher: &mut Sha256, from: u64, until: u64, around: &mut dyn Around) ->
         at += count;
     }
     true
-}
-
-/// The parts of a file that fail.
-#[derive(Debug, Default)]
-struct Failed {
-    reason: Option<Errno>,
-    ranges: Vec<(u64, u64)>,
-    tries: usize,
-    gave_up: bool,
-}
-
-impl Failed {
-    fn is_empty(&self) -> bool {
-        self.reason.is_none()
-    }
-
-    fn add(&mut self, errno: Errno, from: u64, until: u64) {
-        self.reason.get_or_insert(errno);
-        if from >= until {
-            return;
-        }
-        match self.ranges.last_mut() {
-            Some(last) if last.1 >= from => last.1 = last.1.max(until),
-            _ => self.ranges.push((from, until)),
-        }
-    }
-
-    /// This, where nothing failed.
-    fn or(self, outcome: Outcome) -> Outcome {
-        match self.reason {
-            None => outcome,
-            Some(errno) => Outcome::Unreadable {
-                reason: errno_word(errno),
-                ranges: self.ranges,
-                gave_up: self.gave_up,
-            },
-        }
-    }
-}
-
-/// Finds out which blocks of a part fail; false once it is to stop.
-fn probe(
-    file: &File,
-    errno: Errno,
-    (from, until): (u64, u64),
-    block: &mut [u8],
-    failed: &mut Failed,
-    around: &mut dyn Around,
-) -> bool {
-    let before = failed.tries;
-    let mut at = from;
-    while at < until {
-        let end = (at + BLOCK as u64).min(until);
-        if failed.tries >= MOST_FAILED {
-            failed.add(errno, at, until);
-            return true;
-        }
-        if !around.may_read(BLOCK) {
-            return false;
-        }
-        if let Err(errno) = read_at(file, block, at) {
-            failed.tries += 1;
-            failed.add(errno, at, end);
-        }
-        at = end;
-    }
-    if failed.tries == before {
-        // Together they failed, one by one they did not: it is not to be relied on.
-        failed.add(errno, from, until);
-        failed.tries += 1;
-    }
-    true
-}
-
-/// Reads what is no file of a disk, from its beginning to its end.
-pub fn stream(
-    mut from: impl Read,
-    expected: &Expected,
-    buffer: &mut Buffer,
-    around: &mut dyn Around,
-) -> Outcome {
-    let (mut hasher, mut at) = (Sha256::new(), 0);
-    loop {
-        if !around.may_read(BUFFER) {
-            return Outcome::Stopped(None);
-        }
-        match from.read(buffer.slice()) {
-            Ok(0) => break,
-            Ok(count) => {
-                hasher.update(&buffer.slice()[..count]);
-                if !around.got(at, &buffer.slice()[..count]) {
-                    return Outcome::Stopped(None);
-                }
-                at += count as u64;
-                if at > expected.size {
-                    return Outcome::Differs;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                return Outcome::Unreadable {
-                    reason: errno_word(errno(&error)),
-                    ranges: vec![(at, expected.size)],
-                    gave_up: true,
-                };
-            }
-        }
-    }
-    let found = Digest::from_bytes(hasher.finalize().into());
-    if at == expected.size && found == expected.sha256 {
-        Outcome::Same
-    } else {
-        Outcome::Differs
-    }
 }
 
 #[cfg(test)]

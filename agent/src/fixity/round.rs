@@ -15,6 +15,7 @@ use super::{
     register::{self, Wrong},
     say,
     store::Store,
+    stream,
     worker::{Guard, Held, Worker},
 };
 use crate::{
@@ -212,7 +213,7 @@ impl Worker {
             }
             Some(Err(errno)) => failed(errno),
             None => match base.content(&item.row) {
-                Ok(content) => read::stream(content, &expected, &mut self.buffer, &mut guard),
+                Ok(content) => stream::stream(content, &expected, &mut self.buffer, &mut guard),
                 Err(errno) => failed(errno),
             },
         }

@@ -110,6 +110,9 @@ pub struct Copied {
     /// Rows whose copy is lost together with the original.
     #[serde(default)]
     pub lost: u64,
+    /// How many parts have left the hold whose content was taken out of the copy.
+    #[serde(default)]
+    pub left: usize,
 }
 
 /// All that is known of reading one snapshot again.

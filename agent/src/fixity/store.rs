@@ -192,6 +192,15 @@ impl Store {
         Ok(Put::Kept)
     }
 
+    /// Takes content out; what is not there is out.
+    pub fn drop_content(&self, snapshot: &SnapshotId, sha256: &Digest) -> Result<(), Errno> {
+        let (first, all) = name(sha256);
+        match self.folder(snapshot, &first) {
+            Err(Errno::NOENT) => Ok(()),
+            folder => remove(&folder?, &all),
+        }
+    }
+
     /// Writes content into a file and says whether it was what is expected.
     pub fn restore(
         &self,

@@ -155,10 +155,29 @@ impl Worker {
             if let Err(error) = self.look(now) {
                 tracing::error!("what is to be read again cannot be looked up: {error}");
             }
+            self.purge_all();
         }
         let step = self.copy(now);
         self.publish();
         step
+    }
+
+    /// Takes out of second copies what has left its hold.
+    fn purge_all(&mut self) {
+        let copied = self
+            .held
+            .iter()
+            .filter(|(_, held)| held.state.copy.is_some());
+        let copied: Vec<_> = copied.map(|(snapshot, _)| *snapshot).collect();
+        for snapshot in copied {
+            let purged = self.with(snapshot, |worker, held| match worker.copy_of(held) {
+                Some(store) => worker.purge(held, &store),
+                None => Ok(()),
+            });
+            if let Some(Err(error)) = purged {
+                tracing::error!(%snapshot, "its second copy still has what has left the hold: {error}");
+            }
+        }
     }
 
     /// Reads on where the plan says.
@@ -358,7 +377,8 @@ impl Worker {
         let begun = held.state.copy.as_ref();
         let fits = |place: &&SecondCopy| {
             let wanted = place.only == Only::All || risk > Risk::None || begun.is_some();
-            place.takes(&held.root) && wanted
+            // What a store keeps under a legal hold is on other machines already.
+            !held.root.as_os_str().is_empty() && place.takes(&held.root) && wanted
         };
         self.fixity.places.iter().find(fits).cloned()
     }

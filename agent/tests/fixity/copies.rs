@@ -280,3 +280,46 @@ fn a_full_place_is_said_in_words_and_tried_again() {
     assert_eq!(host.kinds(), ["fixity.checked", "copy.made"]);
     assert_eq!(host.shown()[0].state.copy_trouble, None);
 }
+
+#[test]
+fn what_has_left_a_hold_is_neither_accused_nor_kept_in_the_copy() {
+    if !can_mount("what_has_left_a_hold_is_neither_accused_nor_kept_in_the_copy") {
+        return;
+    }
+    let host = Host::new("ext4", 64);
+    let (_disk, place) = other("ext4", 64);
+    let mail = host.files("alice/mail", &[40_000, 30_000]);
+    let web = host.files("alice/web", &[20_000]);
+    fs::copy(&mail[0], host.root.join("alice/web/same")).unwrap();
+    host.hold(1, "alice", Holding::Freeze);
+    let digests = [&mail[0], &mail[1], &web[0]].map(|file| Digest::of(&fs::read(file).unwrap()));
+    let fixity = host.fixity(vec![place.clone()]);
+    let mut worker = host.worker(&fixity);
+    host.work(&mut worker);
+    let kept = |digest: &Digest| {
+        let digest = digest.to_string();
+        let folder = place.path.join(snapshot(1).to_string());
+        folder.join(&digest[..2]).join(&digest).exists()
+    };
+    assert_eq!(digests.each_ref().map(kept), [true; 3]);
+    let leave = [host.root.join("alice/mail")];
+    let keeper = &host.desk.keeper;
+    keeper
+        .narrow(target(1), &leave, &Progress::default())
+        .unwrap();
+    fs::write(&mail[1], b"mine again").unwrap();
+    host.days_pass(30);
+    host.work(&mut worker);
+    assert_eq!(
+        digests.each_ref().map(kept),
+        [true, false, true],
+        "the first has the bytes of one that stays"
+    );
+    let said = host.said();
+    let Some((Body::FixityChecked(checked), _)) = said.last() else {
+        panic!("{said:?}")
+    };
+    assert_eq!((checked.round, checked.rows, checked.bytes), (2, 2, 60_000));
+    assert_eq!((checked.differ, checked.unreadable), (0, 0));
+    assert!(!host.kinds().contains(&"finding"));
+}

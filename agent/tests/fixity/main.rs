@@ -4,8 +4,13 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/coordinator.rs"]
+mod coordinator;
+#[path = "../common/stage.rs"]
+mod stage;
 
 mod copies;
 mod desk;
 mod media;
 mod rounds;
+mod told;
