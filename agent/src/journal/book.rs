@@ -4,7 +4,10 @@
 //! Whoever sends statements is told when there are new ones; when the journal no longer
 //! knows its own state the whole process is told to stop.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use custody::{
     commit::Opening,
@@ -26,6 +29,8 @@ struct Inner {
     edge: Arc<dyn Edge>,
     head: watch::Sender<ChainHead>,
     broken: CancellationToken,
+    /// Whether the coordinator's log is shorter than it was seen to be.
+    doubted: AtomicBool,
 }
 
 impl Book {
@@ -41,6 +46,7 @@ impl Book {
             edge,
             head,
             broken: CancellationToken::new(),
+            doubted: AtomicBool::new(false),
         })))
     }
 
@@ -109,6 +115,17 @@ impl Book {
     pub fn saw(&self, seen: Seen) -> Result<(), JournalError> {
         let noted = self.journal().saw(seen);
         self.watch_over(noted)
+    }
+
+    /// Notes whether the coordinator's log is shorter than it was seen to be: then it lost what it
+    /// knew, and may have lost a reason to hold.
+    pub fn doubt(&self, doubted: bool) {
+        self.0.doubted.store(doubted, Ordering::Relaxed);
+    }
+
+    /// Whether the coordinator's log is in doubt: in doubt nothing leaves and nothing is freed.
+    pub fn is_in_doubt(&self) -> bool {
+        self.0.doubted.load(Ordering::Relaxed)
     }
 
     /// Notes that a task was taken on; `false` when it is stale.

@@ -258,13 +258,16 @@ impl Link {
         let seen = self.context.book.known(|known| known.seen);
         let fresh = checkpoint(&welcome.checkpoint, &self.identity.vkey, seen)?;
         let Some(fresh) = fresh else { return Ok(()) };
-        if seen.is_some_and(|seen| fresh.size < seen.size) {
+        let is_shorter = seen.is_some_and(|seen| fresh.size < seen.size);
+        if is_shorter {
             tracing::warn!(
                 size = fresh.size,
                 seen = seen.map(|seen| seen.size),
-                "the coordinator's log is shorter than it was: it was rolled back"
+                "the coordinator's log is shorter than it was: it was rolled back. Until it is as \
+                 long again nothing is lowered, narrowed or packed for it"
             );
         }
+        self.context.book.doubt(is_shorter);
         let book = self.context.book.clone();
         blocking(move || book.saw(fresh)).await
     }

@@ -185,6 +185,14 @@ impl Job {
         }
     }
 
+    /// Whether it lets something go, or out: never done while in doubt.
+    pub const fn takes_away(&self) -> bool {
+        matches!(
+            self,
+            Self::Lower { .. } | Self::Narrow { .. } | Self::Pack { .. } | Self::SendParcel { .. }
+        )
+    }
+
     /// What is done, in a word.
     pub const fn word(&self) -> &'static str {
         match self {

@@ -128,6 +128,14 @@ impl Context {
             Err(error) => return tracing::warn!(%error, "a task is not understood"),
         };
         let about = job.about();
+        if self.book.is_in_doubt() && job.takes_away() {
+            return tracing::error!(
+                about,
+                task = job.word(),
+                "not done: the coordinator's log is shorter than it was seen to be, and may have \
+                 lost a reason to hold. It is done once the log is as long again"
+            );
+        }
         match self.book.took(&about, task.position) {
             Ok(true) => {
                 let word = job.word();

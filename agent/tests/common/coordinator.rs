@@ -68,6 +68,8 @@ pub struct Script {
     pub later: Vec<Task>,
     /// What was said to be under way.
     pub underway: Vec<proto::v1::Underway>,
+    /// How its disks do, as it said.
+    pub health: Vec<proto::v1::Health>,
     pub locate: Vec<Vec<u8>>,
     /// Statements are taken and not acknowledged, and the stream is cut after so many.
     pub cut_after: Option<usize>,
@@ -75,6 +77,10 @@ pub struct Script {
     pub revoked: bool,
     /// Says in the welcome that it has so many more than it has.
     pub boast: u64,
+    /// Speaks for another log, under a key of its own.
+    pub other_log: bool,
+    /// Says that its log has so many entries.
+    pub log_size: Option<u64>,
     /// A certificate lives so long.
     pub life: Option<Duration>,
     pub renewals: usize,
@@ -209,13 +215,18 @@ impl Coordinator {
     }
 
     fn checkpoint(&self) -> Vec<u8> {
-        let size = self.get(|script| script.statements.len() as u64 + 1);
+        let (size, other) = self.get(|script| {
+            let size = script.log_size.unwrap_or(script.statements.len() as u64 + 1);
+            (size, script.other_log)
+        });
         let checkpoint = Checkpoint {
             origin: ORIGIN.to_owned(),
             size,
             root: Digest::of(&size.to_be_bytes()),
         };
-        checkpoint.sign(&self.log).to_string().into_bytes()
+        let other_key = NoteKey::from_seed(ORIGIN, ED25519, &[9; 32]).unwrap();
+        let key = if other { &other_key } else { &self.log };
+        checkpoint.sign(key).to_string().into_bytes()
     }
 
     /// Takes a statement as a house would; gives its place if it is to be acknowledged.
@@ -375,6 +386,9 @@ impl Fleet for Coordinator {
                 match message.message {
                     Some(Up::Underway(underway)) => {
                         this.set(|script| script.underway.push(underway));
+                    }
+                    Some(Up::Health(health)) => {
+                        this.set(|script| script.health.push(health));
                     }
                     Some(Up::Statement(statement)) => {
                         taken += 1;
