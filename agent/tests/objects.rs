@@ -11,7 +11,12 @@ mod common;
 #[path = "common/s3.rs"]
 mod s3;
 
-use std::{collections::BTreeSet, path::Path, sync::OnceLock};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{OnceLock, atomic::Ordering},
+    time::{Duration, Instant},
+};
 
 use agent::enforce::{
     Found, HoldTrouble, Keeper, Phase, Progress, Raised,
@@ -301,7 +306,7 @@ fn what_came_later_is_counted_and_not_held() {
     };
     assert_eq!(later(), Later::Unchanged);
     // The store's clock is read in whole seconds.
-    std::thread::sleep(std::time::Duration::from_millis(1100));
+    std::thread::sleep(Duration::from_millis(1100));
     bucket.put("alice/x", "2");
     bucket.put("alice/y", "2");
     assert_eq!(
@@ -504,6 +509,29 @@ fn what_cannot_be_held_is_refused_before_anything_is_touched() {
     no_file.credentials = "/nonexistent/credentials".into();
     assert_eq!(refused(no_file, alice).0, "store-credentials");
     assert!(!locked.is_held("alice/x", &id));
+}
+
+#[test]
+fn a_store_that_never_answers_keeps_nobody_who_is_told_to_stop() {
+    let Some(s3) = store("a_store_that_never_answers_keeps_nobody_who_is_told_to_stop") else {
+        return;
+    };
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut config = s3.config("some-bucket", "", 0);
+    config.endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let agent = Agent::new(config);
+    let (keeper, progress) = (agent.keeper(), Progress::default());
+    std::thread::scope(|scope| {
+        let path = Path::new("/s3/archive/alice");
+        let raise = || keeper.raise(target(1), path, Holding::Freeze, &progress);
+        let raising = scope.spawn(raise);
+        let asked = silent.accept().unwrap();
+        let began = Instant::now();
+        progress.stop.store(true, Ordering::Relaxed);
+        assert!(matches!(raising.join().unwrap(), Err(HoldTrouble::Stopped)));
+        assert!(began.elapsed() < Duration::from_secs(3));
+        drop(asked);
+    });
 }
 
 #[test]

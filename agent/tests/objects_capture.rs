@@ -9,7 +9,14 @@ mod s3;
 #[path = "common/stage.rs"]
 mod stage;
 
-use std::{collections::BTreeMap, fs::File, path::Path, sync::OnceLock};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Read as _,
+    net::{Shutdown, TcpListener, TcpStream},
+    path::Path,
+    sync::OnceLock,
+};
 
 use agent::{
     capture::{
@@ -246,6 +253,51 @@ fn every_version_has_a_row_with_the_hash_of_what_was_put() {
         again, sealed,
         "captured again it is the same to the last byte"
     );
+}
+
+/// Passes connections on to a store, and breaks each off after so many bytes of its answers.
+fn breaking(endpoint: &str, after: u64) -> String {
+    let at = endpoint.strip_prefix("http://").unwrap().to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let here = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for near in listener.incoming() {
+            let (near, far) = (near.unwrap(), TcpStream::connect(&at).unwrap());
+            let (mut from, mut to) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut (&far).take(after), &mut &near);
+                let _ = (near.shutdown(Shutdown::Both), far.shutdown(Shutdown::Both));
+            });
+        }
+    });
+    format!("http://{here}")
+}
+
+#[test]
+fn connections_that_break_off_are_gone_on_from_and_the_hash_is_the_same() {
+    let Some(s3) = store("connections_that_break_off_are_gone_on_from") else {
+        return;
+    };
+    let bucket = s3.bucket(true);
+    let body =
+        json!({"Key": "alice/large", "Body": {"repeat": "0123456789abcdef", "times": 500_000}});
+    bucket.call("put_object", body).unwrap();
+    bucket.put("alice/small", "small");
+    let mut scene = Scene::new(s3, &bucket, "/s3/archive/alice");
+    let mut config = s3.config(&bucket.name, "", 0);
+    // Eight times in the middle of the large one.
+    config.endpoint = breaking(&s3.endpoint, 1_000_000);
+    scene.keeper.with_objects(Objects::new(vec![config]));
+    let (sealed, rows) = scene.capture().unwrap();
+    assert_eq!((sealed.rows, sealed.bytes), (3, 8_000_005));
+    let large = Digest::of("0123456789abcdef".repeat(500_000).as_bytes());
+    assert_eq!(
+        (rows[1].status, rows[1].sha256),
+        (Status::Read, Some(large))
+    );
+    let packed = scene.pack(sealed.root, sealed.rows, vec![(1, 3)]).unwrap();
+    assert_eq!(packed.files, 2);
 }
 
 #[test]
