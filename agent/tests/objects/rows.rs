@@ -1,13 +1,4 @@
-//! Captures and releases of what is held in an object store, against a real S3-compatible server.
-#![allow(clippy::unwrap_used, missing_docs)]
-
-mod common;
-#[path = "common/coordinator.rs"]
-mod coordinator;
-#[path = "common/s3.rs"]
-mod s3;
-#[path = "common/stage.rs"]
-mod stage;
+//! Manifests: a row for every version that is held.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +6,6 @@ use std::{
     io::Read as _,
     net::{Shutdown, TcpListener, TcpStream},
     path::Path,
-    sync::OnceLock,
 };
 
 use agent::{
@@ -24,7 +14,6 @@ use agent::{
         seal::{CaptureError, Progress as Reading, Sealed},
         shared::Shared,
     },
-    config::Config,
     enforce::{Keeper, Progress, objects::Objects},
     release::{
         pack::{PackError, Packed, Packing, pack},
@@ -34,41 +23,35 @@ use agent::{
 };
 use custody::{
     digest::Digest,
-    house::{mechanism::Mechanism, ranges::Ranges, regime::Holding},
+    house::{ranges::Ranges, regime::Holding},
     id::{ReleaseId, SnapshotId, TargetId},
     manifest::{
         file::{Reader, check},
         leaf::SnapshotKey,
         row::{Kind, Row, Status},
     },
-    statement::Body,
 };
-use proto::v1::{
-    Capture, Holding as WireHolding, Lower, Pack, PackRows, Raise, RowRange, task::Task as Wire,
-};
-use s3::{Bucket, S3};
 use serde_json::json;
-use stage::{Host, said, task};
 
-fn store(test: &str) -> Option<&'static S3> {
-    static STORE: OnceLock<Option<S3>> = OnceLock::new();
-    STORE.get_or_init(|| S3::start(test, &[])).as_ref()
-}
+use crate::{
+    s3::{Bucket, S3},
+    store,
+};
 
-fn key() -> SnapshotKey {
+pub fn key() -> SnapshotKey {
     SnapshotKey::from_random([4; 32])
 }
 
 /// A held target, and where its manifest and parcels go.
-struct Scene {
-    folder: tempfile::TempDir,
-    keeper: Keeper,
+pub struct Scene {
+    pub folder: tempfile::TempDir,
+    pub keeper: Keeper,
 }
 
-const TARGET: TargetId = TargetId::from_random([1; 16]);
+pub const TARGET: TargetId = TargetId::from_random([1; 16]);
 
 impl Scene {
-    fn new(s3: &S3, bucket: &Bucket<'_>, path: &str) -> Self {
+    pub fn new(s3: &S3, bucket: &Bucket<'_>, path: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut keeper = Keeper::open(&folder.path().join("holds"), Vec::new()).unwrap();
         let config = s3.config(&bucket.name, "", 0);
@@ -80,15 +63,15 @@ impl Scene {
         Self { folder, keeper }
     }
 
-    fn source(&self) -> StoreSource {
+    pub fn source(&self) -> StoreSource {
         self.keeper.store_source(TARGET).unwrap().unwrap()
     }
 
-    fn capture(&self) -> Result<(Sealed, Vec<Row>), CaptureError> {
+    pub fn capture(&self) -> Result<(Sealed, Vec<Row>), CaptureError> {
         self.capture_with(&Shared::default(), &Reading::default())
     }
 
-    fn capture_with(
+    pub fn capture_with(
         &self,
         shared: &Shared,
         reading: &Reading,
@@ -110,7 +93,12 @@ impl Scene {
         Ok((sealed, rows.collect()))
     }
 
-    fn pack(&self, root: Digest, rows: u64, chosen: Vec<(u64, u64)>) -> Result<Packed, PackError> {
+    pub fn pack(
+        &self,
+        root: Digest,
+        rows: u64,
+        chosen: Vec<(u64, u64)>,
+    ) -> Result<Packed, PackError> {
         let part = Part {
             snapshot: SnapshotId::from_random([2; 16]),
             manifest: self.folder.path().join("manifest"),
@@ -137,13 +125,13 @@ impl Scene {
         Ok(packed)
     }
 
-    fn unpacked(&self, name: &str) -> Option<String> {
+    pub fn unpacked(&self, name: &str) -> Option<String> {
         std::fs::read_to_string(self.folder.path().join("unpacked/files/0").join(name)).ok()
     }
 }
 
 /// The attributes of a row.
-fn attributes(row: &Row) -> BTreeMap<String, String> {
+pub fn attributes(row: &Row) -> BTreeMap<String, String> {
     let mut rest = row.xattrs.as_deref().unwrap();
     let mut all = Vec::new();
     while let Some((length, behind)) = rest.split_first_chunk::<4>() {
@@ -159,7 +147,7 @@ fn attributes(row: &Row) -> BTreeMap<String, String> {
     pairs.into_iter().collect()
 }
 
-fn path(row: &Row) -> String {
+pub fn path(row: &Row) -> String {
     String::from_utf8(row.path.clone()).unwrap()
 }
 
@@ -359,143 +347,4 @@ fn what_cannot_be_read_is_a_row_and_what_was_stopped_leaves_no_manifest() {
         .unwrap_err();
     assert!(matches!(stopped, CaptureError::Stopped));
     assert!(!scene.folder.path().join("manifest").exists());
-}
-
-#[test]
-fn a_release_reads_the_version_again_and_packs_it_under_its_own_name() {
-    let Some(s3) = store("a_release_reads_the_version_again") else {
-        return;
-    };
-    let bucket = s3.bucket(true);
-    let old = bucket.put("alice/mail/one", "first");
-    bucket.put("alice/mail/one", "second");
-    bucket.put("alice/../../escape", "led astray");
-    bucket.put("alice/mail/one/inside", "below an object");
-    let scene = Scene::new(s3, &bucket, "/s3/archive/alice");
-    let (sealed, rows) = scene.capture().unwrap();
-    // The living object is another one by now.
-    bucket.put("alice/mail/one", "third");
-    let packed = scene
-        .pack(sealed.root, sealed.rows, vec![(0, sealed.rows)])
-        .unwrap();
-    assert_eq!(packed.files, 4);
-    assert_eq!(scene.unpacked("mail/one").unwrap(), "second");
-    assert_eq!(
-        scene
-            .unpacked(&format!("mail/one?versionId={old}"))
-            .unwrap(),
-        "first"
-    );
-    let escape = "?key=%2F%2E%2E%2F%2E%2E%2Fescape";
-    assert_eq!(scene.unpacked(escape).unwrap(), "led astray");
-    let inside = scene.unpacked("?key=%2Fmail%2Fone%2Finside").unwrap();
-    assert_eq!(inside, "below an object", "a file and a folder of one name");
-
-    // A version that was removed by force is not replaced by a newer one.
-    bucket.hold("alice/mail/one", &old, "OFF");
-    bucket.delete("alice/mail/one", &old).unwrap();
-    let at = rows
-        .iter()
-        .position(|row| path(row).ends_with(&old))
-        .unwrap() as u64;
-    let refused = scene
-        .pack(sealed.root, sealed.rows, vec![(at, at + 1)])
-        .unwrap_err();
-    assert!(
-        matches!(refused, PackError::Differ { count: 1, .. }),
-        "{refused}"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_case_in_a_store_from_hold_to_parcel_and_back() {
-    let Some(s3) = store("a_case_in_a_store_from_hold_to_parcel_and_back") else {
-        return;
-    };
-    let bucket = s3.bucket(true);
-    let ids = ["1", "2"].map(|body| bucket.put("alice/mail/one", body));
-    let host = Host::new().await;
-    let mut config = Config::load(&host.place).unwrap();
-    config.stores.push(s3.config(&bucket.name, "", 0));
-    config.store(&host.place).unwrap();
-    let (alice, nobody) = (
-        b"/s3/archive/alice".to_vec(),
-        b"/s3/archive/nobody".to_vec(),
-    );
-    host.coordinator
-        .set(|script| script.locate = vec![alice.clone(), nobody]);
-    let snapshot = SnapshotId::from_random([5; 16]).to_string();
-    let raise = Raise {
-        target: stage::target(1).to_string(),
-        path: alice.clone().into(),
-        holding: WireHolding::Freeze.into(),
-        ..Raise::default()
-    };
-    let capture = Capture {
-        snapshot: snapshot.clone(),
-        target: stage::target(1).to_string(),
-    };
-    host.tasks(vec![
-        task(Wire::Raise(raise), 5),
-        task(Wire::Capture(capture), 6),
-    ]);
-    let running = host.run();
-    host.coordinator
-        .until("sealed", said("snapshot.sealed", 1))
-        .await;
-    host.coordinator
-        .until("found", |script| !script.found.is_empty())
-        .await;
-    assert_eq!(
-        host.coordinator.get(|s| s.found[0].clone()),
-        [alice.clone()]
-    );
-    let store = host.coordinator.get(|s| s.hellos[0].roots[1].clone());
-    assert_eq!(
-        (&store.path[..], &*store.file_system),
-        (&b"/s3/archive"[..], "s3")
-    );
-    let bodies = host.coordinator.bodies();
-    let raised = bodies.iter().find_map(|body| match body {
-        Body::HoldRaised(raised) => Some(raised.clone()),
-        _ => None,
-    });
-    let raised = raised.unwrap();
-    assert_eq!((raised.mechanism, raised.files), (Mechanism::ObjectLock, 2));
-    assert!(bodies.iter().any(|body| body.kind() == "hold.verified"));
-    let sealed = bodies.iter().find_map(|body| match body {
-        Body::SnapshotSealed(sealed) => Some(sealed.clone()),
-        _ => None,
-    });
-    let sealed = sealed.unwrap();
-    assert_eq!((sealed.rows, sealed.bytes, sealed.unreadable), (3, 2, 0));
-    running.stop().await.unwrap();
-
-    let identity = age::x25519::Identity::generate();
-    let pack = Pack {
-        release: ReleaseId::from_random([6; 16]).to_string(),
-        recipient: identity.to_public().to_string(),
-        rows: vec![PackRows {
-            snapshot,
-            target: stage::target(1).to_string(),
-            ranges: vec![RowRange { first: 1, end: 3 }],
-        }],
-    };
-    let lower = Lower {
-        target: stage::target(1).to_string(),
-    };
-    host.tasks(vec![task(Wire::Pack(pack), 7)]);
-    let running = host.run();
-    host.coordinator
-        .until("packed", said("release.packed", 1))
-        .await;
-    running.stop().await.unwrap();
-    assert!(ids.iter().all(|id| bucket.is_held("alice/mail/one", id)));
-    host.tasks(vec![task(Wire::Lower(lower), 8)]);
-    let running = host.run();
-    host.coordinator
-        .until("lowered", said("hold.lowered", 1))
-        .await;
-    running.stop().await.unwrap();
-    assert!(ids.iter().all(|id| !bucket.is_held("alice/mail/one", id)));
 }
