@@ -13,7 +13,7 @@ use super::{
     plan::ROW,
     portion::{self, Item, Sealed},
     read::Outcome,
-    round::{entry, expected},
+    round::{MOST_COPIES, entry, expected},
     settings::SecondCopy,
     state::Copied,
     store::{Put, Store},
@@ -47,7 +47,9 @@ impl Worker {
     pub(super) fn copy(&mut self, now: Time) -> Option<Step> {
         let wanted = |held: &Held| {
             let whole = held.state.copy.as_ref().is_some_and(|copy| copy.whole);
-            let waits = held.copy_after > now || held.read_after > now;
+            // None waits longer than that, but for a clock that was set back.
+            let waits = |after: Time| after > now && after <= now + AGAIN;
+            let waits = waits(held.copy_after) || waits(held.read_after);
             !whole && !waits && self.place_of(held).is_some()
         };
         let mut all: Vec<_> = self.held.values().filter(|held| wanted(held)).collect();
@@ -111,6 +113,7 @@ impl Worker {
         held.dirty = true;
         let work = copied?;
         if made {
+            held.copies.clear();
             self.house
                 .book()
                 .say(
@@ -195,7 +198,7 @@ impl Worker {
         let there = is_there
             && store.check(&snapshot, &expected, &mut self.buffer, &mut guard) == Outcome::Same;
         if there {
-            held.copies.insert(item.sha256);
+            remember(held, item);
             return Ok(true);
         }
         let put = match base.file(&item.row.path) {
@@ -209,7 +212,7 @@ impl Worker {
         }
         match put {
             Put::Kept => {
-                held.copies.insert(item.sha256);
+                remember(held, item);
                 Ok(true)
             }
             Put::Original(Outcome::Stopped(_)) => Err(Halt::Stopped),
@@ -237,6 +240,13 @@ impl Worker {
         let copy = held.state.copy.as_ref()?;
         let store = Store::open(&copy.path).ok()?;
         store.has(&held.state.snapshot).then_some(store)
+    }
+}
+
+/// Notes that content was read or made in this process, as far as there is room.
+fn remember(held: &mut Held, item: &Item) {
+    if held.copies.len() < MOST_COPIES {
+        held.copies.insert(item.sha256);
     }
 }
 

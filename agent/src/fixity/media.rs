@@ -84,6 +84,13 @@ pub fn look(sys: &Path, name: &str) -> Medium {
     }
 }
 
+/// Whether a device is a disk, or a part of it: `sda1` of `sda`, `nvme0n1p1` of `nvme0n1`.
+fn is_part_of(device: &str, disk: &str) -> bool {
+    let number = |rest: &str| rest.chars().all(|c| c.is_ascii_digit());
+    let rest = device.strip_prefix(disk);
+    rest.is_some_and(|rest| number(rest.strip_prefix('p').unwrap_or(rest)))
+}
+
 /// What was counted of one disk itself: requests that it failed, and errors that its array met.
 pub fn counted(sys: &Path, name: &str, below: &BTreeSet<String>) -> Counters {
     let mut counters = Counters::new();
@@ -95,7 +102,7 @@ pub fn counted(sys: &Path, name: &str, below: &BTreeSet<String>) -> Counters {
     note(format!("class/block/{name}/device/ioerr_cnt"));
     for array in below {
         for part in below {
-            if part.starts_with(name) {
+            if is_part_of(part, name) {
                 note(format!("class/block/{array}/md/dev-{part}/errors"));
             }
         }
@@ -244,9 +251,22 @@ mod tests {
         );
         assert_eq!((medium.bytes, medium.rotational), (1 << 20, true));
         let values = |counters: Counters| counters.into_values().collect::<Vec<_>>();
-        assert_eq!(values(counted(sys, "sda", &below)), [31, 4]);
+        assert_eq!(values(counted(sys, "sda", &below)), [4, 31]);
         assert_eq!(values(counted_above(sys, &below)), [2]);
         assert_eq!(values(counted_above(sys, &names(&["sdb"]))), [5, 3]);
+    }
+
+    #[test]
+    fn a_part_is_known_by_its_number() {
+        for (device, disk, is) in [
+            ("sda", "sda", true),
+            ("sda1", "sda", true),
+            ("sdaa1", "sda", false),
+            ("nvme0n1p2", "nvme0n1", true),
+            ("nvme0n12", "nvme1n1", false),
+        ] {
+            assert_eq!(is_part_of(device, disk), is, "{device} of {disk}");
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod worker;
 
 mod copying;
 mod failed;
+mod look;
 mod mend;
 mod purge;
 mod round;

@@ -61,6 +61,13 @@ impl Window {
     /// The same for a period that may be another now, and moved where it is over: what could not be
     /// read in time is read soon.
     pub fn at(self, now: Time, period: Span) -> Self {
+        if self.opens > now + period {
+            // No window opens so late: the clock was wrong when it was set.
+            return Self {
+                opens: now,
+                due: now + period,
+            };
+        }
         let due = self.due.min(self.opens.max(now) + period);
         if due > now {
             return Self { due, ..self };
@@ -328,6 +335,22 @@ mod tests {
         // A shorter period counts at once, a longer one from the next round on.
         let shorter = moved.at(now, Span::days(1));
         assert_eq!(shorter.due, now + Span::days(1));
+    }
+
+    #[test]
+    fn a_clock_that_was_a_year_ahead_does_not_stop_reading_for_a_year() {
+        let now = at(0);
+        let wrong = Window {
+            opens: now + Span::days(365),
+            due: now + Span::days(395),
+        };
+        let window = wrong.at(now, PERIOD);
+        assert_eq!((window.opens, window.due), (now, now + PERIOD));
+        let right = Window {
+            opens: now + Span::days(29),
+            due: now + Span::days(59),
+        };
+        assert_eq!(right.at(now, PERIOD), right);
     }
 
     #[test]

@@ -16,17 +16,15 @@ use super::{
     say,
     store::Store,
     stream,
-    worker::{Guard, Held, Worker},
+    worker::{Guard, Held, RETRY, Worker},
 };
 use crate::{
     capture::trouble::errno_word,
     release::reread::{Base, is_swapped},
 };
 
-/// How long what cannot be read at all just now waits.
-const RETRY: Span = Span::seconds(60);
 /// Contents of a second copy that are remembered.
-const MOST_COPIES: usize = 65_536;
+pub(super) const MOST_COPIES: usize = 16_384;
 /// Lost rows that are put back at a time.
 const MOST_LOST: usize = 256;
 

@@ -104,10 +104,10 @@ pub struct Copied {
     pub whole: bool,
     /// Whether its files carry the immutable flag.
     pub sealed: bool,
-    /// Rows that were read again in this round, and were made anew from the original.
+    /// Rows whose copy was lost in all this time, and made anew from the original.
     #[serde(default)]
     pub remade: u64,
-    /// Rows whose copy is lost together with the original.
+    /// Times that a row was found lost in both places.
     #[serde(default)]
     pub lost: u64,
     /// How many parts have left the hold whose content was taken out of the copy.

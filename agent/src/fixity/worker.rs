@@ -25,14 +25,14 @@ use custody::{
 use super::{
     Fixity,
     house::House,
-    plan::{self, Next, Risk, Standing, Window},
+    plan::{self, Next, Risk, Standing},
     portion::Portion,
     read::{Around, Buffer},
     register::Register,
     settings::{Only, SecondCopy},
     state::{Shelf, State},
 };
-use crate::{disks, enforce::Phase, journal::known::Outcome};
+use crate::enforce::Phase;
 
 /// How often it is looked what is held.
 const LOOK: Span = Span::seconds(10);
@@ -42,6 +42,9 @@ const NOTE: Span = Span::seconds(10);
 const STEP: u64 = 2;
 /// And never more.
 const MOST: u64 = 64 << 20;
+
+/// How long what cannot be read at all just now waits.
+pub(super) const RETRY: Span = Span::seconds(60);
 
 /// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +193,8 @@ impl Worker {
             let window = held.state.window().at(now, period);
             held.dirty |= window != held.state.window();
             (held.state.opens, held.state.due) = (window.opens, window.due);
+            // A clock that was set back.
+            held.read_after = held.read_after.min(now + RETRY);
         }
         let standings: Vec<_> = self
             .held
@@ -249,103 +254,6 @@ impl Worker {
     pub(super) fn stands(&self, target: TargetId) -> bool {
         let phase = self.house.keeper().phase(target);
         phase == Some(Phase::Raised) && !self.house.is_leaving(target)
-    }
-
-    /// Looks what is held, and by which manifest it is to be read: the first that was sealed, for a
-    /// later one may have sealed as it found it what a disk had lost by then.
-    fn look(&mut self, now: Time) -> io::Result<()> {
-        let sealed: Vec<SnapshotSealed> = self.house.book().known(|known| {
-            let all = known.snapshots.values();
-            let sealed = all.filter_map(|outcome| match outcome {
-                Outcome::Done(sealed) => Some(sealed.clone()),
-                Outcome::Failed(_) => None,
-            });
-            sealed.collect()
-        });
-        let mut first: BTreeMap<TargetId, (SnapshotSealed, SnapshotKey)> = BTreeMap::new();
-        for sealed in sealed {
-            let Some(kept) = self.house.evidence().snapshot(&sealed.snapshot)? else {
-                continue;
-            };
-            let earlier = first.get(&kept.target);
-            if earlier.is_none_or(|(known, _)| sealed.ended < known.ended) {
-                first.insert(kept.target, (sealed, kept.key()?));
-            }
-        }
-        let mut wanted = BTreeSet::new();
-        for (target, (sealed, key)) in first {
-            match self.house.keeper().phase(target) {
-                None | Some(Phase::Lowered) => continue,
-                Some(_) => wanted.insert(sealed.snapshot),
-            };
-            if !self.held.contains_key(&sealed.snapshot) && self.stands(target) {
-                let held = self.take_up(target, sealed, key, now)?;
-                self.held.insert(held.state.snapshot, held);
-            }
-        }
-        for snapshot in self.shelf().all()? {
-            if !wanted.contains(&snapshot) {
-                self.held.remove(&snapshot);
-                self.forget(&snapshot)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn take_up(
-        &self,
-        target: TargetId,
-        sealed: SnapshotSealed,
-        key: SnapshotKey,
-        now: Time,
-    ) -> io::Result<Held> {
-        let state = match self.shelf().get(&sealed.snapshot)? {
-            Some(state) => state,
-            None => {
-                let period = self.period.unwrap_or(Span::days(1));
-                let window = Window::first(sealed.ended, now, period);
-                let state =
-                    State::new(target, sealed.snapshot, (sealed.rows, sealed.bytes), window);
-                self.shelf().put(&state)?;
-                state
-            }
-        };
-        let keeper = self.house.keeper();
-        let root = keeper
-            .path(target)
-            .and_then(|path| crate::enforce::site::Site::root_of(keeper.roots(), &path).cloned())
-            .map(|root| root.path)
-            .unwrap_or_default();
-        Ok(Held {
-            register: Register::open(self.shelf(), &sealed.snapshot)?,
-            disks: disks::below(&root).unwrap_or_default(),
-            root,
-            state,
-            key,
-            sealed,
-            portion: Portion::default(),
-            trusted: false,
-            dirty: false,
-            noted: now,
-            read_after: now,
-            copy_after: now,
-            copies: HashSet::new(),
-        })
-    }
-
-    /// Forgets a snapshot of what is held no more, with its second copy.
-    fn forget(&self, snapshot: &SnapshotId) -> io::Result<()> {
-        let state = self.shelf().get(snapshot)?;
-        if let Some(copy) = state.and_then(|state| state.copy) {
-            let removed = super::store::Store::open(&copy.path)
-                .and_then(|store| store.forget(snapshot).map_err(|errno| errno.to_string()));
-            if let Err(why) = removed {
-                // It is held by nobody and stands in nobody's way; it is tried again.
-                tracing::warn!(%snapshot, "a second copy that is not needed stays: {why}");
-                return Ok(());
-            }
-        }
-        self.shelf().forget(snapshot)
     }
 
     /// Puts on disk what was done, where it is time.
