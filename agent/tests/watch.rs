@@ -178,18 +178,40 @@ async fn a_flag_that_root_takes_off_is_found_with_its_program_and_put_back() {
     }
     for (kind, size) in KINDS {
         let stand = Stand::new(kind, size).await;
-        stand.host.tasks(vec![stand.freeze(1, 5, "alice")]);
+        let deep = stand.host.root.join("alice/mail/sub");
+        if kind == "btrfs" {
+            tool("btrfs", &["-q", "subvolume", "create", text(&deep)]);
+        } else {
+            fs::create_dir(&deep).unwrap();
+        }
+        fs::write(deep.join("four"), "4").unwrap();
+        let tasks = vec![stand.freeze(1, 5, "alice"), stand.freeze(2, 6, "bob/three")];
+        stand.host.tasks(tasks);
         let running = stand.host.run();
-        stand.verified(1).await;
-        let state = stand.watched(1, 2).await;
+        stand.verified(2).await;
+        let state = stand.watched(2, 4).await;
         assert!(state.fanotify && state.why.is_none(), "{kind}: {state:?}");
+
+        // In a subvolume of its own, and of a target that is one file.
+        for (times, place) in [
+            (3, deep.join("four")),
+            (4, stand.host.root.join("bob/three")),
+        ] {
+            let done = Instant::now();
+            let mut child = take_flag_off(&place);
+            let seen = stand.found(FindingKind::ProtectionGone, &place, done).await;
+            assert_eq!(seen.by, Some(format!("perl {} 0", child.id())), "{kind}");
+            stand.verified(times).await;
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
 
         let one = stand.host.root.join("alice/mail/one");
         let done = Instant::now();
         let mut child = take_flag_off(&one);
         let seen = stand.found(FindingKind::ProtectionGone, &one, done).await;
         assert_eq!(seen.by, Some(format!("perl {} 0", child.id())), "{kind}");
-        stand.verified(2).await;
+        stand.verified(5).await;
         assert!(is_flagged(&one), "{kind}: it is put back");
         child.kill().unwrap();
         child.wait().unwrap();
@@ -208,7 +230,7 @@ async fn a_flag_that_root_takes_off_is_found_with_its_program_and_put_back() {
             by.starts_with("rm ") || by.starts_with("? "),
             "{kind}: {by}"
         );
-        stand.verified(3).await;
+        stand.verified(6).await;
         assert!(is_flagged(&stand.host.root.join("alice")));
         running.stop().await.unwrap();
         stand.tidy();

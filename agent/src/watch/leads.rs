@@ -3,7 +3,8 @@
 //! One small file beside the records. It is the agent's own, and believed.
 
 use std::{
-    collections::BTreeMap,
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
     fs, io,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
@@ -78,7 +79,14 @@ impl Leads {
         let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
         let before = stored.clone();
         let same_boot = stored.boot == self.boot;
-        let lead = |path: &Path| Lead::now(table, path, stamp);
+        let stamps = RefCell::new(HashMap::new());
+        let lead = |path: &Path| {
+            Lead::now(table, path, |mount| {
+                let mut stamps = stamps.borrow_mut();
+                let known = stamps.entry(mount.id).or_insert_with(|| stamp(mount));
+                known.clone()
+            })
+        };
         let mut amiss = Amiss::new();
         for (target, since_ns, paths) in all.leads() {
             let known = stored.targets.get(&target);

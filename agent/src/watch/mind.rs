@@ -37,6 +37,11 @@ const FRESH: Duration = Duration::from_secs(10);
 /// How often the last glance is written down.
 const NOTE: Duration = Duration::from_secs(60);
 
+/// Mounts are looked at, and what is held is taken in anew, at most so often.
+const MOMENT: Duration = Duration::from_millis(500);
+const MOUNTS: usize = 0;
+const HELD: usize = 1;
+
 /// What comes back from those who look.
 enum Back {
     /// A root was glanced at.
@@ -61,8 +66,12 @@ struct Mind {
     roots: BTreeMap<PathBuf, (Instant, bool)>,
     /// Targets that are being looked at.
     targets: BTreeSet<TargetId>,
-    /// The mounts: whether they are being looked at, and are to be again.
-    mounts: (bool, bool),
+    /// Whether the mounts are being looked at.
+    mounts: bool,
+    /// When the mounts are to be looked at, and what is held taken in anew.
+    due: [Option<Instant>; 2],
+    /// When that was done last.
+    done: [Option<Instant>; 2],
     /// What marks there are: by target, of which raising, and what that came to.
     marked: Marks,
     marking: bool,
@@ -90,7 +99,9 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
         back,
         roots: BTreeMap::new(),
         targets: BTreeSet::new(),
-        mounts: (false, false),
+        mounts: false,
+        due: [None; 2],
+        done: [None; 2],
         marked: BTreeMap::new(),
         marking: false,
         cleared: Instant::now(),
@@ -100,7 +111,7 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(GLANCE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let due = mind.rounds.next();
+        let due = mind.next();
         let wait = async {
             match due {
                 Some(due) => tokio::time::sleep_until(due.into()).await,
@@ -112,9 +123,9 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
             () = stop.cancelled() => break,
             Some(heard) = heard.recv() => mind.hear(heard),
             Some(back) = returned.recv() => mind.take_back(back),
-            () = watch.watch.changed.notified() => mind.refresh(),
+            () = watch.watch.changed.notified() => mind.plan(HELD),
             _ = tick.tick() => mind.tick(),
-            () = wait => mind.look(),
+            () = wait => mind.go_on(),
         }
     }
     if let Some(ear) = &mind.ear {
@@ -132,17 +143,49 @@ impl Mind {
         });
     }
 
+    /// Plans to look at the mounts, or to take in what is held: now, or a moment after the last
+    /// time, for both cost what they cost however many of them come.
+    fn plan(&mut self, what: usize) {
+        let after = |done: Instant| done + MOMENT;
+        let due = self.done[what].map_or_else(Instant::now, after);
+        self.due[what].get_or_insert(due);
+    }
+
+    /// When there is something to do.
+    fn next(&self) -> Option<Instant> {
+        let mounts = self.due[MOUNTS].filter(|_| !self.mounts);
+        let all = [mounts, self.due[HELD], self.rounds.next()];
+        all.into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    fn go_on(&mut self) {
+        let now = Instant::now();
+        let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+        if is_due(self.due[HELD]) {
+            self.due[HELD] = None;
+            self.done[HELD] = Some(now);
+            self.refresh();
+        }
+        if is_due(self.due[MOUNTS]) && !self.mounts {
+            self.due[MOUNTS] = None;
+            self.done[MOUNTS] = Some(now);
+            self.look_at_mounts();
+        }
+        self.look();
+    }
+
     /// Takes in what is held now.
     fn refresh(&mut self) {
         self.all = Arc::new(All::of(&self.context.keeper));
-        self.look_at_mounts();
+        self.plan(MOUNTS);
         self.mark();
     }
 
     fn hear(&mut self, heard: Heard) {
         let at = Instant::now();
         match heard {
-            Heard::Mounts => self.look_at_mounts(),
+            Heard::Mounts => self.plan(MOUNTS),
             Heard::Touched(things) => {
                 for (path, thing) in things {
                     for held in self.all.around(&path) {
@@ -220,11 +263,7 @@ impl Mind {
     }
 
     fn look_at_mounts(&mut self) {
-        if self.mounts.0 {
-            self.mounts.1 = true;
-            return;
-        }
-        self.mounts = (true, false);
+        self.mounts = true;
         let context = Arc::clone(&self.context);
         self.send(move || {
             at_mounts(&context);
@@ -274,13 +313,7 @@ impl Mind {
                 self.marked.extend(marked);
                 self.tell();
             }
-            Back::Mounts => {
-                let again = self.mounts.1;
-                self.mounts = (false, false);
-                if again {
-                    self.look_at_mounts();
-                }
-            }
+            Back::Mounts => self.mounts = false,
         }
     }
 

@@ -2,8 +2,9 @@
 //! something was held there. Pure: the kernel's table is read elsewhere.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
+    ops::Bound,
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
 };
@@ -32,9 +33,8 @@ pub struct Mount {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     mounts: Vec<Mount>,
-    /// By the mount that one hangs in, and where.
-    hung: HashMap<(u64, PathBuf), usize>,
-    first: Option<usize>,
+    /// By where they are, in the order of the table.
+    at: BTreeMap<PathBuf, Vec<usize>>,
 }
 
 impl Table {
@@ -42,51 +42,54 @@ impl Table {
     /// passed over.
     pub fn parse(text: &[u8]) -> Self {
         let mounts: Vec<_> = text.split(|&b| b == b'\n').filter_map(line).collect();
-        let mut table = Self::default();
-        for (at, mount) in mounts.iter().enumerate() {
-            if mount.point == Path::new("/") && table.first.is_none() {
-                table.first = Some(at);
-            }
-            table.hung.insert((mount.parent, mount.point.clone()), at);
+        let mut at: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (number, mount) in mounts.iter().enumerate() {
+            at.entry(mount.point.clone()).or_default().push(number);
         }
-        table.mounts = mounts;
-        table
+        Self { mounts, at }
     }
 
     /// What stands at a point in a mount, with all that was put on top of it.
-    fn topmost(&self, mut at: usize, point: &Path) -> usize {
+    fn topmost(&self, mut near: usize, point: &Path) -> usize {
+        let here = self.at.get(point).map_or(&[][..], Vec::as_slice);
         // As many as there are, should the table not be a tree.
-        for _ in &self.mounts {
-            match self.hung.get(&(self.mounts[at].id, point.to_owned())) {
-                Some(&over) if over != at => at = over,
-                _ => break,
+        for _ in here {
+            let parent = self.mounts[near].id;
+            let over = here.iter().rev();
+            let mut over =
+                over.filter(|over| self.mounts[**over].parent == parent && **over != near);
+            match over.next() {
+                Some(over) => near = *over,
+                None => break,
             }
         }
-        at
+        near
     }
 
     /// The mount that an absolute path leads into.
     pub fn covering(&self, path: &Path) -> Option<&Mount> {
-        let mut at = self.topmost(self.first?, Path::new("/"));
-        let mut near = PathBuf::from("/");
-        for part in path.components().skip(1) {
-            near.push(part);
-            at = self.topmost(at, &near);
+        let root = Path::new("/");
+        let mut near = self.topmost(*self.at.get(root)?.first()?, root);
+        let above: Vec<_> = path.ancestors().collect();
+        for point in above.into_iter().rev().skip(1) {
+            near = self.topmost(near, point);
         }
-        self.mounts.get(at)
+        self.mounts.get(near)
     }
 
     /// Where something is mounted below a path, as far as it can be reached.
     pub fn below(&self, path: &Path) -> BTreeSet<Vec<u8>> {
-        let inside = self.mounts.iter().filter(|mount| {
-            mount.point != path
-                && mount.point.starts_with(path)
-                && self
-                    .covering(&mount.point)
-                    .is_some_and(|c| c.point == mount.point)
+        // What lies below a path comes right after it.
+        let after = (Bound::Excluded(path), Bound::Unbounded);
+        let points = self.at.range::<Path, _>(after).map(|(point, _)| point);
+        let inside = points.take_while(|point| point.starts_with(path));
+        let reached = inside.filter(|point| {
+            let covering = self.covering(point);
+            covering.is_some_and(|covering| covering.point == **point)
         });
-        let points = inside.map(|mount| mount.point.as_os_str().as_bytes().to_vec());
-        points.collect()
+        reached
+            .map(|point| point.as_os_str().as_bytes().to_vec())
+            .collect()
     }
 }
 
