@@ -4,21 +4,26 @@
 //! doubt a place stays: an exclusion that was erased takes nothing out, and neither does one that
 //! lies nowhere that is known.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use custody::{
     house::{
         Openings as _,
         hold::HeldTarget,
         refusal::Kind,
+        regime::Holding,
         scope::{self, Rule},
     },
-    id::{AgentId, OrderId, TargetId},
+    id::{AgentId, ItemId, OrderId, TargetId},
 };
 use proto::v1::{PlanLiftRequest, PlanLiftResponse, PlannedLift, Unresolved};
 use tokio::time::Instant;
 
-use super::plan;
+use super::plan::{self, Excluded};
 use crate::{
     app::Coordinator,
     rpc::{
@@ -65,37 +70,22 @@ async fn by_exclusions(
     let material = plan::gather(coordinator, order)?;
     let hashes = plan::by_hash(coordinator, &material, seat).await?;
     let excluded = plan::exclusions(&material, &hashes);
-    let openings = coordinator.desk.openings();
-    let house = coordinator.desk.house();
-    let backed = |target: &&HeldTarget| {
-        let hold = house.holds.get(&target.hold);
-        target.state.holds() && hold.is_some_and(|hold| hold.order == *order)
-    };
-    let (mut leaves, mut used) = (Vec::new(), Vec::new());
-    for target in house.targets.values().filter(backed) {
-        // What was erased cannot be told to lie in anything: it stays.
-        let Some(whole) = openings.open(&target.wish.path) else {
-            continue;
-        };
-        let agent = target.wish.agent;
-        let out = excluded.iter().filter(|out| out.agent == agent);
-        let out: Vec<_> = out
-            .filter(|out| scope::overlap(&out.path, &whole))
-            .collect();
-        used.extend(out.iter().map(|out| out.item));
-        let mut places: Vec<_> = out.iter().map(|out| out.path.clone()).collect();
-        places.retain(|place| !target.let_go(&openings, place));
-        if let Some(parts) = leaving(&whole, places) {
-            leaves.push(Leaves {
-                target: target.wish.target,
-                agent,
-                whole,
-                parts,
-            });
-        }
+    let mut leaves = apart(coordinator, order, &excluded);
+    if material.holding == Holding::Freeze {
+        leaves = there(coordinator, leaves).await;
     }
+    let used = |item: &ItemId| {
+        let mut out = excluded.iter().filter(|out| out.item == *item);
+        out.any(|out| {
+            leaves.iter().any(|leaves| {
+                let places = std::iter::once(&leaves.whole).filter(|_| leaves.parts.is_empty());
+                let mut places = places.chain(&leaves.parts);
+                out.agent == leaves.agent && places.any(|place| scope::overlap(&out.path, place))
+            })
+        })
+    };
     let items = material.items.iter();
-    let items = items.filter(|(item, _)| item.rule == Rule::Exclude && !used.contains(&item.item));
+    let items = items.filter(|(item, _)| item.rule == Rule::Exclude && !used(&item.item));
     let unresolved = items.map(|(item, value)| {
         let somewhere = excluded.iter().any(|out| out.item == item.item);
         let reason = match (somewhere, value) {
@@ -108,7 +98,62 @@ async fn by_exclusions(
             reason: reason.to_owned(),
         }
     });
-    Ok((leaves, unresolved.collect()))
+    let unresolved = unresolved.collect();
+    Ok((leaves, unresolved))
+}
+
+/// What these exclusions take out of each target that the order backs.
+fn apart(coordinator: &Coordinator, order: &OrderId, excluded: &[Excluded]) -> Vec<Leaves> {
+    let openings = coordinator.desk.openings();
+    let house = coordinator.desk.house();
+    let backed = |target: &&HeldTarget| {
+        let hold = house.holds.get(&target.hold);
+        target.state.holds() && hold.is_some_and(|hold| hold.order == *order)
+    };
+    let mut leaves = Vec::new();
+    for target in house.targets.values().filter(backed) {
+        // What was erased cannot be told to lie in anything: it stays.
+        let Some(whole) = openings.open(&target.wish.path) else {
+            continue;
+        };
+        let agent = target.wish.agent;
+        let out = excluded.iter().filter(|out| out.agent == agent);
+        let mut places: Vec<_> = out.map(|out| out.path.clone()).collect();
+        places.retain(|place| !target.let_go(&openings, place));
+        if let Some(parts) = leaving(&whole, places) {
+            leaves.push(Leaves {
+                target: target.wish.target,
+                agent,
+                whole,
+                parts,
+            });
+        }
+    }
+    leaves
+}
+
+/// Without parts of which their server says that nothing is there: where nothing can change, nothing
+/// of them is held either. Who does not answer has not said so.
+async fn there(coordinator: &Coordinator, leaves: Vec<Leaves>) -> Vec<Leaves> {
+    let mut agents: BTreeMap<AgentId, Vec<Vec<u8>>> = BTreeMap::new();
+    for one in &leaves {
+        let parts = agents.entry(one.agent).or_default();
+        parts.extend(one.parts.iter().cloned());
+    }
+    let asked = agents.into_iter().map(|(agent, parts)| async move {
+        let found = coordinator.fleet.locate(&agent, &parts).await;
+        (agent, found.map(HashSet::from_iter))
+    });
+    let found: BTreeMap<AgentId, Option<HashSet<Vec<u8>>>> =
+        futures::future::join_all(asked).await.into_iter().collect();
+    let left = leaves.into_iter().filter_map(|mut one| {
+        let whole = one.parts.is_empty();
+        if let Some(Some(found)) = found.get(&one.agent) {
+            one.parts.retain(|part| found.contains(part));
+        }
+        (whole || !one.parts.is_empty()).then_some(one)
+    });
+    left.collect()
 }
 
 /// What leaves of `whole` when these places are taken out: nothing (`None`), all of it (no part),

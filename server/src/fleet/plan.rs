@@ -49,7 +49,7 @@ pub(super) struct Material {
     /// The scope, with what each item stands for; `None` where it was erased.
     pub(super) items: Vec<(ScopeItem, Option<Vec<u8>>)>,
     /// What its holds do.
-    holding: Holding,
+    pub(super) holding: Holding,
     /// Received snapshots: whose, and of which place.
     snapshots: Vec<(SnapshotId, Place)>,
 }

@@ -17,10 +17,10 @@ use crate::app::Coordinator;
 const GATHER: Duration = Duration::from_millis(50);
 
 fn busy(house: &House) -> HashSet<AgentId> {
-    let targets = house
-        .targets
-        .values()
-        .filter(|target| !matches!(target.state, hold::State::Verified | hold::State::Lifted));
+    let targets = house.targets.values().filter(|target| {
+        let settled = matches!(target.state, hold::State::Verified | hold::State::Lifted);
+        !settled || (target.state.holds() && !target.leaving.is_empty())
+    });
     let snapshots = house.snapshots.values().filter(|snapshot| {
         matches!(
             snapshot.state,
