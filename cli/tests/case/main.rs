@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod lift;
+mod narrow;
 mod played;
 mod strangers;
 mod tree;
