@@ -9,6 +9,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::fs::FileExt as _,
     },
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use custody::digest::Digest;
@@ -44,13 +45,15 @@ fn errno(error: &io::Error) -> Errno {
 
 /// Keeps the content of `from` in `to`. `clones` becomes false once cloning turns out not to
 /// work between these two places at all.
-pub fn keep(from: &OwnedFd, to: &File, clones: &mut bool) -> Result<Kept, CopyTrouble> {
+pub fn keep(from: &OwnedFd, to: &File, clones: &AtomicBool) -> Result<Kept, CopyTrouble> {
     ftruncate(to, 0).map_err(CopyTrouble::Vault)?;
-    if *clones {
+    if clones.load(Ordering::Relaxed) {
         match ioctl_ficlone(to, from) {
             Ok(()) => return Ok(Kept::Cloned),
             Err(errno @ (Errno::NOSPC | Errno::DQUOT)) => return Err(CopyTrouble::Vault(errno)),
-            Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::NOTTY | Errno::NOSYS) => *clones = false,
+            Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::NOTTY | Errno::NOSYS) => {
+                clones.store(false, Ordering::Relaxed);
+            }
             // This one file cannot be cloned, such as one without copy-on-write on btrfs.
             Err(_) => {}
         }

@@ -49,3 +49,43 @@ pub fn of(mechanism: Which) -> Result<&'static dyn Mechanism, HoldTrouble> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_documents_table_says_what_the_code_says() {
+        let text = include_str!("../../MECHANISMS.md");
+        let rows: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+            .collect();
+        let mut at = 0;
+        for known in Which::ALL {
+            let has = known.properties();
+            let expected = [
+                known.word(),
+                has.prevents_change.word(),
+                has.prevents_deletion.word(),
+                has.survives_reboot.word(),
+                has.survives_root.word(),
+                has.detects_force.word(),
+                has.one_moment.word(),
+                has.lives_on.word(),
+                has.space,
+                has.time,
+            ];
+            let found = rows[at..].iter().position(|row| row[..] == expected);
+            at += found.unwrap_or_else(|| panic!("{known} is missing or out of order"));
+        }
+    }
+
+    #[test]
+    fn every_mechanism_of_this_hosts_disks_is_behind_the_one_face() {
+        for known in Which::ALL {
+            assert_eq!(of(known).is_ok(), known != Which::ObjectLock, "{known}");
+        }
+    }
+}

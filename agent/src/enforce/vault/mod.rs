@@ -1,10 +1,13 @@
 //! Vaults: a sealed clone or copy of what exists now, while the living files go on.
 //!
 //! Layout: `VAULT/<target id>/tree/…` with the originals' names. What the originals looked like
-//! stands in the origins beside the record. Order: fill, flush, read copies again and compare,
+//! stands in the origins beside the record. Files carry the flag as soon
+//! as they are whole, folders once all is. Order: fill, flush, read copies again and compare,
 //! origins on disk, then the seal, then the record says raised. Of the originals nothing changes,
 //! not even an access time, save that of a symbolic link, which the kernel moves when it is read.
 
+mod check;
+mod limits;
 mod narrow;
 
 use std::{
@@ -16,23 +19,16 @@ use std::{
     },
 };
 
-use custody::{
-    house::{mechanism::Mechanism, regime::Holding},
-    manifest::row::Kind,
-};
+use custody::{house::mechanism::Mechanism, manifest::row::Kind};
 use rustix::{
     fs::{Mode, fchmod, mkdirat, syncfs},
     io::Errno,
 };
 
 use super::{
-    attempt::{self, Tally},
-    copy, facts,
-    fill::{self, Filled},
-    flag,
-    found::{self, Found, Sightings},
+    copy, facts, fill, flag,
+    found::Found,
     job::{self, Job},
-    lease::{self, Writers},
     mechanism,
     plan::Plan,
     record::{Lowered, Phase, Proof, Raised, Record},
@@ -45,7 +41,7 @@ use crate::{
         place::Place,
         seal::digest_of,
         trouble::Trouble,
-        walk::{OnEnter, Walk},
+        walk::{OnEnter, Step, Walk},
     },
     durable,
 };
@@ -63,7 +59,7 @@ impl mechanism::Mechanism for Vault {
             (false, _) => Mechanism::PlainCopy,
         };
         let mut limits = vec!["what is kept is a copy; the living files go on".to_owned()];
-        limits.append(&mut seal_limits(facts.seal, &facts.file_system));
+        limits.append(&mut limits::seal_limits(facts.seal, &facts.file_system));
         Ok(Plan {
             mechanism,
             file_system: facts.file_system,
@@ -81,11 +77,11 @@ impl mechanism::Mechanism for Vault {
     }
 
     fn prove(&self, job: &Job<'_>, record: &Record) -> Result<Proof, HoldTrouble> {
-        prove(job, record)
+        check::prove(job, record)
     }
 
     fn check(&self, job: &Job<'_>, record: &Record) -> Result<Vec<Found>, HoldTrouble> {
-        check(job, record)
+        check::check(job, record)
     }
 
     fn narrow(&self, job: &Job<'_>, record: &mut Record) -> Result<Lowered, HoldTrouble> {
@@ -138,9 +134,9 @@ fn fill(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldT
     record.raised = None;
     job.store.put(record)?;
     remove(job, record, vault)?;
-    let found = survey::survey(job.walk(None)?, job.threads, job.progress, |_, _| true)?;
-    let clones = facts::clones(vault);
-    if !(clones && facts::same_file_system(&job.site, vault)) {
+    let clones = facts::clones(vault) && facts::same_file_system(&job.site, vault);
+    if !clones {
+        let found = survey::survey(job.walk(None)?, job.threads, job.progress, |_, _| true)?;
         fill::room(vault, found.bytes)?;
     }
     let making = while_doing("the vault's folder cannot be made");
@@ -165,7 +161,7 @@ fn fill(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldT
     record.raised = Some(Raised {
         mechanism: record.mechanism,
         file_system: site::file_system(vault),
-        does_not_prevent: limits(record, &filled),
+        does_not_prevent: limits::limits(record, &filled),
         files: filled.cloned + filled.copied,
         folders: filled.folders,
         bytes: filled.bytes,
@@ -217,7 +213,8 @@ fn seal(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldT
                     _ => Errno::STALE,
                 }));
             }
-            if step.kind == Kind::File {
+            let sealed = |step: &Step| flag::look(&step.place).map(|stat| flag::is_flagged(&stat));
+            if step.kind == Kind::File && sealed(step) != Ok(true) {
                 let file = step.place.open_file().map_err(&doing)?;
                 match flag::set(&file, true) {
                     Err(errno) if flag::is_no_flag_here(errno) => {
@@ -240,7 +237,7 @@ fn seal(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldT
     }
     if let Some(raised) = &mut record.raised {
         raised.mechanism = record.mechanism;
-        let mut limits = seal_limits(record.sealed, &raised.file_system);
+        let mut limits = limits::seal_limits(record.sealed, &raised.file_system);
         raised
             .does_not_prevent
             .retain(|line| !limits.contains(line));
@@ -254,117 +251,6 @@ fn seal(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldT
     record.since_ns = super::keeper::now_ns();
     record.phase = Phase::Raised;
     job.store.put(record)
-}
-
-/// Tries to change the copy: with all our rights where the flag seals it, else as somebody who
-/// has none, which is all that modes can keep out.
-fn prove(job: &Job<'_>, record: &Record) -> Result<Proof, HoldTrouble> {
-    let vault = job.site.vault()?.ok_or(HoldTrouble::NotFound)?;
-    let whom = if record.sealed {
-        As::Ourselves
-    } else {
-        As::Nobody
-    };
-    let files = record.raised.as_ref().map_or(0, |raised| raised.files);
-    let apart = files.div_ceil(attempt::TRIED).max(1);
-    let (tally, next, busy) = (Tally::default(), AtomicU64::new(0), AtomicU64::new(0));
-    sweep(walk(&vault, record, None)?, job.threads, whom, |step| {
-        job.progress.step()?;
-        if step.trouble.is_some() {
-            tally.count(false);
-        } else if step.folder.is_some()
-            || next.fetch_add(1, Ordering::Relaxed).is_multiple_of(apart)
-        {
-            attempt::on(step, &tally);
-        }
-        Ok(())
-    })?;
-    sweep(
-        walk(&vault, record, None)?,
-        job.threads,
-        As::Ourselves,
-        |step| {
-            let held = match (&step.folder, step.kind) {
-                (Some(folder), _) => flag::is_set(folder),
-                (None, Kind::File) => step.place.open_file().and_then(|file| {
-                    busy.fetch_add(
-                        u64::from(lease::writers(&file) == Writers::Left),
-                        Ordering::Relaxed,
-                    );
-                    flag::is_set(&file)
-                }),
-                _ => return Ok(()),
-            };
-            if record.sealed {
-                tally.count(held.unwrap_or(false));
-            }
-            Ok(())
-        },
-    )?;
-    if record.sealed {
-        let place = Place {
-            parent: Arc::new(vault),
-            name: record.target.to_string().into_bytes(),
-        };
-        attempt::to_rename(&place, &tally);
-        attempt::to_unlink(&place, Kind::Folder, &tally);
-    }
-    let (attempts, refused) = tally.totals();
-    Ok(Proof {
-        attempts,
-        refused,
-        writers: busy.into_inner(),
-    })
-}
-
-/// Looks for what is not as it was when the vault was sealed.
-fn check(job: &Job<'_>, record: &Record) -> Result<Vec<Found>, HoldTrouble> {
-    let base = job.site.vault_path.join(record.target.to_string());
-    let Some(vault) = job.site.vault()? else {
-        return Ok(found::vanished(&job.site.vault_path, record.things));
-    };
-    let walk = match walk(&vault, record, None) {
-        Err(HoldTrouble::NotFound) => return Ok(found::vanished(&base, record.things)),
-        walk => walk?,
-    };
-    let (things, gone, changed) = (
-        AtomicU64::new(0),
-        Sightings::default(),
-        Sightings::default(),
-    );
-    sweep(walk, job.threads, As::Ourselves, |step| {
-        job.progress.step()?;
-        things.fetch_add(1, Ordering::Relaxed);
-        if let Ok(stat) = survey::look(step) {
-            let carries = matches!(step.kind, Kind::File | Kind::Folder);
-            if record.sealed && carries && !flag::is_flagged(&stat) {
-                gone.note(&base, &step.path);
-                if flag::was_written(&stat, record.since_ns) {
-                    changed.note(&base, &step.path);
-                }
-            } else if flag::changed_ns(&stat) > record.since_ns {
-                changed.note(&base, &step.path);
-            }
-        }
-        Ok(())
-    })?;
-    // Whoever owns the folder around an open vault can rename it.
-    if record.sealed && !flag::is_set(&vault).unwrap_or(false) {
-        gone.note(&job.site.vault_path, b".");
-    }
-    let origins = digest_of(&job.file("origins"))
-        .map(|(digest, _)| digest)
-        .ok();
-    let things = things.into_inner();
-    // What a mount hides is not gone.
-    if job.over.is_empty() {
-        changed.add(record.things.saturating_sub(things));
-    }
-    if origins != record.origins {
-        changed.note(&job.file("origins"), b".");
-    }
-    let appeared = things.saturating_sub(record.things);
-    Ok(found::findings(gone, changed, appeared))
 }
 
 /// Removes the copy: the reason for keeping it is gone.
@@ -382,62 +268,4 @@ fn lower(job: &Job<'_>, record: &mut Record) -> Result<Lowered, HoldTrouble> {
         freed: record.raised.as_ref().map_or(0, |raised| raised.files),
         kept: 0,
     })
-}
-
-fn limits(record: &Record, filled: &Filled) -> Vec<String> {
-    let mut limits = vec![
-        match record.holding {
-            Holding::Freeze => "the original can be changed or deleted in place",
-            Holding::Preserve => {
-                "the living files can be changed or deleted; the copy is what is kept"
-            }
-        }
-        .to_owned(),
-    ];
-    if filled.copied > 0 {
-        limits.push(
-            "files were copied one after the other; a change through a mapping made before, while              one was copied, leaves no trace"
-                .to_owned(),
-        );
-    } else {
-        limits.push("files were cloned one after the other, not all in one moment".to_owned());
-    }
-    let counted = [
-        (
-            filled.unreadable,
-            "things could not be read and are not in the copy",
-        ),
-        (
-            filled.changed,
-            "files changed while they were copied; what was read is kept",
-        ),
-        (
-            filled.symlinks,
-            "symbolic links: reading one may have moved its access time",
-        ),
-    ];
-    for (count, what) in counted {
-        if count > 0 {
-            limits.push(format!("{count} {what}"));
-        }
-    }
-    limits
-}
-
-fn seal_limits(sealed: bool, file_system: &str) -> Vec<String> {
-    let mut limits = Vec::new();
-    if sealed {
-        limits.push("root can take the flag off; that is found and recorded".to_owned());
-    } else {
-        limits.push("root can change the copy".to_owned());
-        limits.push("whoever owns the folder around the vault can rename it".to_owned());
-        if !rustix::process::geteuid().is_root() {
-            limits
-                .push("the agent's own user can change the copy's mode, then the copy".to_owned());
-        }
-    }
-    if site::is_memory(file_system) {
-        limits.push("a restart of the machine empties this file system".to_owned());
-    }
-    limits
 }
