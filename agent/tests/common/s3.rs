@@ -27,7 +27,7 @@ pub struct S3 {
     pub keys: Vec<(String, String)>,
 }
 
-/// Numbers for buckets: tests of one store never meet.
+/// Numbers for buckets and files: tests of one store never meet.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 fn python() -> PathBuf {
@@ -102,7 +102,9 @@ impl S3 {
     /// The settings of a bucket, with the key of that number.
     pub fn config(&self, bucket: &str, prefix: &str, key: usize) -> StoreConfig {
         let (id, secret) = &self.keys[key];
-        let credentials = self.folder.path().join(format!("credentials-{key}"));
+        // One for each: another test may be reading its own.
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let credentials = self.folder.path().join(format!("credentials-{number}"));
         let text = format!("access_key_id = '{id}'\nsecret_access_key = '{secret}'\n");
         fs::write(&credentials, text).unwrap();
         fs::set_permissions(&credentials, fs::Permissions::from_mode(0o600)).unwrap();

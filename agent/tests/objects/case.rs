@@ -103,7 +103,7 @@ async fn a_case_in_a_store_from_hold_to_parcel_and_back() {
         .await;
     assert_eq!(
         host.coordinator.get(|s| s.found[0].clone()),
-        [alice.clone()]
+        std::slice::from_ref(&alice)
     );
     let store = host.coordinator.get(|s| s.hellos[0].roots[1].clone());
     assert_eq!(

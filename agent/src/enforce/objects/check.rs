@@ -119,7 +119,7 @@ impl ObjectJob<'_> {
             let mut list = Reader::open(&self.list(), record.origins)?;
             let every = record.things.div_ceil(TRIED).max(1);
             let (mut position, mut batch) = (0_u64, Vec::new());
-            while let Some(held) = list.next()? {
+            while let Some(held) = list.held()? {
                 if position.is_multiple_of(every) && !held.marker {
                     batch.push(held);
                 }

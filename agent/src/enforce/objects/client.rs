@@ -106,8 +106,8 @@ impl Client {
 
     /// Sends a request, again where that can help, and gives an answer that says yes.
     pub async fn send(&self, ask: &Ask<'_>) -> Result<Response<Incoming>, StoreTrouble> {
-        let mut wait = FIRST_WAIT;
-        for tried in 1.. {
+        let (mut wait, mut tried) = (FIRST_WAIT, 1);
+        loop {
             let (trouble, again) = match self.once(ask).await {
                 Ok(answer) if answer.status().is_success() => return Ok(answer),
                 Ok(answer) => refusal(ask.doing, answer).await,
@@ -122,9 +122,8 @@ impl Client {
                 "asking the store again: {trouble}"
             );
             sleep(wait.mul_f64(jitter())).await;
-            wait *= 2;
+            (wait, tried) = (wait * 2, tried + 1);
         }
-        unreachable!("the last try returns")
     }
 
     /// The same, and reads the answer whole.

@@ -188,7 +188,7 @@ impl Reader {
     }
 
     /// The next version.
-    pub fn next(&mut self) -> Result<Option<Held>, StoreTrouble> {
+    pub fn held(&mut self) -> Result<Option<Held>, StoreTrouble> {
         if let Some(held) = self.ahead.take() {
             return Ok(Some(held));
         }
@@ -204,7 +204,7 @@ impl Reader {
     pub fn some(&mut self, most: usize) -> Result<Vec<Held>, StoreTrouble> {
         let mut some = Vec::new();
         while some.len() < most
-            && let Some(held) = self.next()?
+            && let Some(held) = self.held()?
         {
             some.push(held);
         }
@@ -214,7 +214,7 @@ impl Reader {
     /// All versions of the next key.
     pub fn group(&mut self) -> Result<Vec<Held>, StoreTrouble> {
         let mut group: Vec<Held> = Vec::new();
-        while let Some(held) = self.next()? {
+        while let Some(held) = self.held()? {
             if group.first().is_some_and(|first| first.key != held.key) {
                 self.ahead = Some(held);
                 break;
@@ -226,7 +226,7 @@ impl Reader {
 
     /// All versions of a key, which must not come before one that was asked for already.
     pub fn of_key(&mut self, key: &str) -> Result<Vec<Held>, StoreTrouble> {
-        while let Some(held) = self.next()? {
+        while let Some(held) = self.held()? {
             if held.key.as_str() >= key {
                 let found = held.key == key;
                 self.ahead = Some(held);

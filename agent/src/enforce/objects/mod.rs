@@ -9,6 +9,10 @@
 //! What is held is what existed when the hold was raised, by the store's own clock: every
 //! version under the target, current or not. What is written later is not part of it.
 //!
+//! No kernel tells what happens in a store, so what was done to it is found by the next check.
+//! Another agent that holds in the same bucket is somebody else: when it takes its holds off, ours
+//! that leaned on them are missed until our next check. One store is one agent's.
+//!
 //! It never reads or writes outside a store's `prefix`, never deletes a customer's version, and
 //! puts nothing into a bucket but the object on which it proves that the store enforces
 //! ([`canary`]). It trusts the store to say truly what it has; what it does not trust is that a

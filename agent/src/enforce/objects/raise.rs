@@ -27,6 +27,7 @@ pub fn limits(markers: u64, gone: u64) -> Vec<String> {
             .to_owned(),
         "what is written later is not held; the newest version of a key can change".to_owned(),
         "tags and access lists of a held version can be changed".to_owned(),
+        "whoever may read the objects can see that they are under legal hold".to_owned(),
         "the versions were held one after the other, not all in one moment".to_owned(),
         "the store's owner could remove bucket, account or disks".to_owned(),
     ];
@@ -94,7 +95,7 @@ impl ObjectJob<'_> {
     async fn take_over(&self, record: &mut Record) -> Result<(), HoldTrouble> {
         let open = || Reader::open(&self.list(), record.origins);
         let (mut list, mut theirs) = (open()?, 0);
-        while let Some(held) = list.next()? {
+        while let Some(held) = list.held()? {
             theirs += u64::from(held.theirs);
         }
         if theirs == 0 {
