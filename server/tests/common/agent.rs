@@ -10,9 +10,9 @@ use custody::{
     time::{Span, Time},
 };
 use proto::v1::{
-    AgentStatement, EnrolRequest, EnrolResponse, FromAgent, Hello, Located, RootInfo, Task,
-    ToAgent, UploadChunk, UploadResponse, UploadStateRequest, enrolment_client::EnrolmentClient,
-    fleet_client::FleetClient, from_agent, task, to_agent,
+    AgentStatement, EnrolRequest, EnrolResponse, FromAgent, Hello, Located, RootInfo, Survey, Task,
+    ToAgent, UploadChunk, UploadResponse, UploadStateRequest, Weighed,
+    enrolment_client::EnrolmentClient, fleet_client::FleetClient, from_agent, task, to_agent,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -42,6 +42,10 @@ pub struct Stream {
     pub tasks: Vec<Task>,
     /// The places that it says are there.
     pub there: Vec<Vec<u8>>,
+    /// How it says that it would hold any place.
+    pub survey: Option<Survey>,
+    /// What it counts of any target.
+    pub weighed: Option<Weighed>,
 }
 
 /// What became of a statement.
@@ -156,6 +160,8 @@ impl Agent {
             down,
             tasks: Vec::new(),
             there: Vec::new(),
+            survey: None,
+            weighed: None,
         })
     }
 
@@ -259,10 +265,16 @@ impl Stream {
                         .paths
                         .iter()
                         .filter(|p| self.there.iter().any(|t| t.as_slice() == p.as_ref()));
+                    let surveyed = |path: &_| Survey {
+                        path: Clone::clone(path),
+                        ..self.survey.clone().unwrap_or_default()
+                    };
+                    let surveys = asked.paths.iter().filter(|_| asked.survey).map(surveyed);
                     let located = Located {
                         question: asked.question,
                         found: found.cloned().collect(),
-                        ..Located::default()
+                        surveys: surveys.collect(),
+                        weighed: self.weighed.filter(|_| !asked.narrow.is_empty()),
                     };
                     let located = message(from_agent::Message::Located(located));
                     self.up.send(located).await.unwrap();
