@@ -83,6 +83,9 @@ enum Command {
     },
 }
 
+/// Threads that serve the network and the clocks.
+const WORKERS: usize = 2;
+
 fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     open_enough();
@@ -100,7 +103,12 @@ fn open_enough() {
 }
 
 fn run(command: Command) -> Result<(), Trouble> {
-    let runtime = tokio::runtime::Runtime::new()
+    // The network and the clocks need no more, however many cores there are; what takes long runs on
+    // threads that come and go.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
         .map_err(|error| Trouble::Failed(format!("Cannot start: {error}.")))?;
     let outcome = match command {
         Command::Enrol {

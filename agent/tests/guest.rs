@@ -2,6 +2,7 @@
 //! kept to; and how far it is, is told.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod common;
 #[path = "common/coordinator.rs"]
 mod coordinator;
 #[path = "common/stage.rs"]
@@ -20,7 +21,7 @@ use agent::{
         seal::{Capture, Progress, capture_with},
         shared::Shared,
     },
-    guest::Guest,
+    guest::{Guest, Waits},
     status,
 };
 use custody::{house::limits::Limits, id::SnapshotId, manifest::leaf::SnapshotKey};
@@ -233,4 +234,30 @@ fn a_capture_limited_to_a_fifth_of_a_core_takes_that_and_no_more() {
         windows.iter().all(|w| (14.0..=26.0).contains(w)),
         "{windows:?}"
     );
+}
+
+#[test]
+fn reading_yields_while_the_hosts_own_programs_wait() {
+    if !Guest::can_tell_load() {
+        let why = "the kernel has no /proc/pressure";
+        return common::skipped("reading_yields_while_the_hosts_own_programs_wait", why);
+    }
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let busy = |_| {
+        let mut shell = Command::new("sh");
+        Killed(shell.args(["-c", "while :; do :; done"]).spawn().unwrap())
+    };
+    let busy: Vec<Killed> = (0..2 * cores).map(busy).collect();
+    let guest = Guest::new(Limits::default(), 10);
+    let begun = Instant::now();
+    while guest.waits() != Some(Waits::HostBusy) {
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "it never slowed down"
+        );
+        guest.before_read(4096, || false).unwrap();
+        let reading = Instant::now();
+        while reading.elapsed() < Duration::from_millis(1) {}
+    }
+    drop(busy);
 }

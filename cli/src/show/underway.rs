@@ -83,7 +83,7 @@ mod tests {
 
     fn read(waits: Option<&str>) -> Underway {
         Underway::read(&serde_json::json!({
-            "about": "snap-1", "task": "capture", "things": 12, "bytes": 3 << 30,
+            "about": "snap-1", "task": "capture", "things": 12, "bytes": 3_u64 << 30,
             "total_bytes": 10_u64 << 30, "bytes_per_second": 64 << 20, "seconds_left": 112,
             "waits": waits, "a_later_field": 1,
         }))
