@@ -10,7 +10,7 @@ use proto::v1::{Disk, FromAgent, Health, Reading, from_agent};
 #[tokio::test(flavor = "multi_thread")]
 async fn the_health_of_a_servers_disks_is_shown_with_it() {
     let coordinator = Coordinator::new().await;
-    let mut agent = Agent::new(&coordinator).await;
+    let agent = Agent::new(&coordinator).await;
     let other = Agent::new(&coordinator).await;
     let stream = agent.follow(&coordinator).await.unwrap();
     let target = fresh!(TargetId);
