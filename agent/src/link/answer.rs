@@ -17,7 +17,7 @@ use proto::v1::{self, Locate, Located, Survey};
 
 use crate::{
     config::RootConfig,
-    enforce::{HoldTrouble, Keeper, Plan, Progress},
+    enforce::{HoldTrouble, Keeper, Plan, Progress, after::Later},
     host,
 };
 
@@ -33,6 +33,10 @@ pub fn answer(keeper: &Keeper, roots: &[RootConfig], locate: Locate) -> Located 
     };
     if !locate.narrow.is_empty() {
         located.weighed = weigh(keeper, &locate, until);
+        return located;
+    }
+    if !locate.after.is_empty() {
+        located.later = later(keeper, &locate.after, until);
         return located;
     }
     let holding = match locate.holding() {
@@ -117,6 +121,29 @@ fn said(path: &[u8], plan: Plan, counted: bool) -> Survey {
         free_bytes: plan.free.unwrap_or(0),
         refused: if room { "" } else { "no-space" }.to_owned(),
     }
+}
+
+/// What came later than the moment that a target holds.
+fn later(keeper: &Keeper, target: &str, until: Instant) -> Option<v1::Later> {
+    let id = target.parse().ok()?;
+    let after = timed(until, |progress| keeper.after(id, progress)).ok()?;
+    let (word, things, all) = match after.later {
+        Later::Nothing => ("nothing", 0, true),
+        Later::Unchanged => ("unchanged", 0, true),
+        Later::Changed {
+            things: 0,
+            all: true,
+        } => ("unchanged", 0, true),
+        Later::Changed { things, all } => ("changed", things, all),
+        Later::Gone => ("gone", 0, true),
+    };
+    Some(v1::Later {
+        target: target.to_owned(),
+        as_of_unix_ms: after.as_of_ns / 1_000_000,
+        word: word.to_owned(),
+        things,
+        all,
+    })
 }
 
 /// What would leave a target, and what stays.

@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 
 use clap::Subcommand;
 use custody::id::TargetId;
+use proto::v1;
 use serde::Serialize;
 
 use super::{fleet, lift, place, targets};
 use crate::{
     args::Global,
+    connect::patient,
     exit::{Outcome, Trouble},
     session::Session,
     show::{
         Screen,
         finding::FindingView,
         held::{HoldView, whole},
-        hold::TargetView,
+        hold::{LaterView, TargetView},
         text,
         word::Word as _,
     },
@@ -67,10 +69,14 @@ pub async fn run(global: &Global, verb: Verb) -> Outcome {
             if id.starts_with(TargetId::PREFIX) {
                 let fleet = fleet(&mut session).await?;
                 let record = session.find("targets", &id).await?;
-                screen.one(&TargetView::read(&record, &fleet)?);
+                let mut view = TargetView::read(&record, &fleet)?;
+                later(&mut session, std::slice::from_mut(&mut view)).await?;
+                screen.one(&view);
             } else {
                 let hold = session.find("holds", &id).await?.id;
-                whole(&screen, &one(&mut session, &hold).await?);
+                let mut view = one(&mut session, &hold).await?;
+                later(&mut session, &mut view.targets).await?;
+                whole(&screen, &view);
             }
             Ok(())
         }
@@ -101,6 +107,27 @@ pub(super) async fn holds(session: &mut Session) -> Outcome<Vec<HoldView>> {
         HoldView::read(record, own, found.remove(&record.id).unwrap_or_default())
     });
     views.collect()
+}
+
+/// Asks the servers what came later than the moment that these targets hold. Who may not see where
+/// they lie does not ask.
+async fn later(session: &mut Session, targets: &mut [TargetView]) -> Outcome {
+    let asked = targets.iter().filter(|target| {
+        let raised = target.means.is_some() && target.state.holds();
+        raised && target.agent_connected && target.path.is_some()
+    });
+    let asked: Vec<_> = asked.map(|target| target.id.clone()).collect();
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let asked = patient(v1::ListLaterRequest { targets: asked });
+    let answer = session.services.records.list_later(asked).await?;
+    for later in answer.into_inner().later {
+        if let Some(target) = targets.iter_mut().find(|target| target.id == later.target) {
+            target.later = Some(LaterView::read(later));
+        }
+    }
+    Ok(())
 }
 
 async fn one(session: &mut Session, hold: &str) -> Outcome<HoldView> {

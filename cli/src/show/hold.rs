@@ -10,6 +10,7 @@ use custody::{
     },
     id::AgentId,
     statement::{CopyMade, FixityChecked},
+    time::Time,
 };
 use serde::Serialize;
 
@@ -43,6 +44,44 @@ impl Fleet {
     /// Everyone in it.
     pub fn agents(&self) -> impl Iterator<Item = &AgentView> {
         self.0.values()
+    }
+}
+
+/// What came after the moment that is held, as its server says when it is asked.
+#[derive(Clone, Debug, Serialize)]
+pub struct LaterView {
+    /// The moment that is held.
+    pub as_of: String,
+    /// `nothing` (nothing can), `unchanged`, `changed` or `gone`.
+    pub word: String,
+    /// Things below it that have changed or are new.
+    pub things: u64,
+    /// Whether all were looked at; else there may be more.
+    pub all: bool,
+}
+
+impl LaterView {
+    /// Reads one off the wire.
+    pub fn read(later: proto::v1::Later) -> Self {
+        Self {
+            as_of: Time::from_millis(later.as_of_unix_ms).to_string(),
+            word: later.word,
+            things: later.things,
+            all: later.all,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self.word.as_str() {
+            "nothing" => "nothing: the files themselves cannot change".to_owned(),
+            "unchanged" => "nothing has changed beside it since".to_owned(),
+            "gone" => "the living path is gone; what is held stays".to_owned(),
+            _ => {
+                let more = if self.all { "" } else { "at least " };
+                let things = text::count(self.things, "thing");
+                format!("{more}{things} changed or new beside it since; none of that is in it")
+            }
+        }
     }
 }
 
@@ -82,6 +121,8 @@ pub struct TargetView {
     pub means: Option<Means>,
     /// When its agent said that it was raised as it stands: what is held is of no later moment.
     pub since: Option<String>,
+    /// What came later; absent unless `hold show` asked and its server answered.
+    pub later: Option<LaterView>,
     /// The last round of reading it again.
     pub fixity: Option<FixityChecked>,
     /// Its second copy.
@@ -126,6 +167,7 @@ impl TargetView {
             state: target.state,
             held: target.state == State::Verified,
             since: target.since.map(|since| since.to_string()),
+            later: None,
             left: [out(&target.left, true), out(&target.leaving, false)].concat(),
             next: trouble.and_then(next::of_trouble),
             means: target.means,
@@ -189,16 +231,22 @@ impl TargetView {
             let since = self.since.as_deref().map(moment);
             lines.push((
                 "frozen",
-                match since {
-                    Some(since) => format!("{what}, as of {since} or before"),
-                    None => what,
+                match (&self.later, since) {
+                    (Some(later), _) => format!("{what}, as of {}", moment(&later.as_of)),
+                    (None, Some(since)) => format!("{what}, as of {since} or before"),
+                    (None, None) => what,
                 },
             ));
-            let later = match means.mechanism.properties().lives_on {
-                Keeps::Yes => "the living files may go on changing; what comes later is not in it",
-                Keeps::Found | Keeps::No => "nothing: the files themselves cannot change",
+            let later = match (&self.later, means.mechanism.properties().lives_on) {
+                (Some(later), _) => later.text(),
+                (None, Keeps::Yes) => {
+                    "the living files may go on changing; that is not in it".to_owned()
+                }
+                (None, Keeps::Found | Keeps::No) => {
+                    "nothing: the files themselves cannot change".to_owned()
+                }
             };
-            lines.push(("what came later", later.to_owned()));
+            lines.push(("what came later", later));
             lines.push(("fixity", self.fixed()));
             lines.push((
                 "second copy",

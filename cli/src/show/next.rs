@@ -25,6 +25,7 @@ pub fn of_trouble(word: &str) -> Option<&'static str> {
         "no-space" => "Make room in the vault, or point it elsewhere in agent.toml",
         "read-only" => "Mount the file system for writing, or point the vault elsewhere",
         "not-mounted" => "Mount the file system again: the hold goes on by itself",
+        "unmounted" => "Mount the file system again: the hold goes on by itself",
         "mounted-over" => "Unmount what hides it: what lies under it is as it was",
         "other-agent" => "Give each agent of this host roots and vaults of its own",
         "bytes-differ" => "Check the vault's disk; the copy is made again by itself",

@@ -3,13 +3,16 @@
 //! None of them changes anything, and none is recorded. Whoever does not answer in time has not
 //! said no: silence is `None`, and is never taken for an answer.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use custody::{
     house::regime::Holding,
     id::{AgentId, TargetId},
 };
-use proto::v1::{Holding as WireHolding, Locate, Survey, Weighed};
+use proto::v1::{Holding as WireHolding, Later, Locate, Survey, Weighed};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Fleet;
@@ -96,5 +99,33 @@ impl Fleet {
             .await
             .ok()??
             .weighed
+    }
+    /// What came later than the moments that these targets hold, as far as their agents say.
+    pub async fn later(&self, targets: Vec<(AgentId, TargetId)>) -> Vec<Later> {
+        let until = Instant::now() + SURVEY;
+        let mut agents: BTreeMap<AgentId, Vec<TargetId>> = BTreeMap::new();
+        for (agent, target) in targets {
+            agents.entry(agent).or_default().push(target);
+        }
+        let asked = agents.into_iter().map(|(agent, targets)| async move {
+            let mut all = Vec::new();
+            for target in targets {
+                let Some(session) = self.session(&agent) else {
+                    break;
+                };
+                let question = Locate {
+                    after: target.to_string(),
+                    ..Locate::default()
+                };
+                let Ok(Some(answer)) = timeout_at(until, session.ask(question)).await else {
+                    break;
+                };
+                // Of another it was not asked.
+                let ours = |later: &Later| later.target == target.to_string();
+                all.extend(answer.later.filter(ours));
+            }
+            all
+        });
+        futures::future::join_all(asked).await.concat()
     }
 }

@@ -8,8 +8,9 @@ use custody::{
     id::{AgentId, ClaimId},
 };
 use proto::v1::{
-    ListMatchesRequest, ListRequest, MatchedFile, PlanHoldRequest, PlanHoldResponse,
-    PlanLiftRequest, PlanLiftResponse, Record, ShowRequest, records_server::Records,
+    ListLaterRequest, ListLaterResponse, ListMatchesRequest, ListRequest, MatchedFile,
+    PlanHoldRequest, PlanHoldResponse, PlanLiftRequest, PlanLiftResponse, Record, ShowRequest,
+    records_server::Records,
 };
 use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
@@ -238,6 +239,26 @@ impl Records for RecordsService {
         let seat = Arc::new(seat(&self.0, &caller)?);
         let planned = lift::plan(&self.0, order, asked, &seat).await?;
         Ok(Response::new(planned))
+    }
+
+    async fn list_later(
+        &self,
+        request: Request<ListLaterRequest>,
+    ) -> Result<Response<ListLaterResponse>, Status> {
+        let caller = caller::person(&self.0, &request)?;
+        caller::check(&self.0, &caller, Read::Orders, "looking what came later").await?;
+        let mut targets = Vec::new();
+        {
+            let house = self.0.desk.house();
+            for id in &request.into_inner().targets {
+                let id = status::id(id)?;
+                let target = house.targets.get(&id).ok_or_else(|| status::unknown(id))?;
+                targets.push((target.wish.agent, id));
+            }
+        }
+        let _seat = seat(&self.0, &caller)?;
+        let later = self.0.fleet.later(targets).await;
+        Ok(Response::new(ListLaterResponse { later }))
     }
 
     async fn list_matches(

@@ -275,6 +275,7 @@ impl Stream {
                         found: found.cloned().collect(),
                         surveys: surveys.collect(),
                         weighed: self.weighed.filter(|_| !asked.narrow.is_empty()),
+                        later: None,
                     };
                     let located = message(from_agent::Message::Located(located));
                     self.up.send(located).await.unwrap();
