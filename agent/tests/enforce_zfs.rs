@@ -303,7 +303,7 @@ fn where_zfs_says_no_another_mechanism_does_unless_that_is_too_weak() {
     let refused = host
         .keeper()
         .raise_at_least(target(1), &host.data(), Preserve, wanted, &on());
-    assert_eq!(refused.unwrap_err().word(), "not-supported");
+    assert_eq!(refused.unwrap_err().word(), "too-weak");
     let host = Host::new();
     host.expect(&denied());
     let keeper = host.keeper();

@@ -66,12 +66,30 @@ impl Keeper {
                         .standing(target)
                         .is_some_and(|record| record.since_ns == 0) =>
                 {
+                    tracing::warn!(%target, %mechanism, "cannot be had here: {not_supported}");
                     trouble = not_supported;
                 }
                 raised => return raised,
             }
         }
-        Err(trouble)
+        match at_least {
+            Some(wanted) => Err(self.weaker(path, holding, wanted, progress)?.into()),
+            None => Err(trouble),
+        }
+    }
+
+    /// What there would be if less had been asked for, where all that was strong enough failed.
+    fn weaker(
+        &self,
+        path: &Path,
+        holding: Holding,
+        wanted: Mechanism,
+        progress: &Progress,
+    ) -> Result<TooWeak, HoldTrouble> {
+        let job = self.job(TargetId::from_random([0; 16]), path, progress)?;
+        let all = choose(&facts::of(&job.site, job.zfs), holding, None).unwrap_or_default();
+        let best = all.into_iter().filter(|weaker| *weaker < wanted).max();
+        Ok(TooWeak { best, wanted })
     }
 
     fn raise_by(
