@@ -55,12 +55,15 @@ impl Worker {
         };
         held.state.round.began.get_or_insert(now);
         let store = self.copy_of(held);
-        let (mut work, mut lost) = (0, Vec::new());
+        let (mut work, mut lost, mut read) = (0, Vec::new(), false);
         let went = loop {
-            if self.is_stopped() || work >= budget || lost.len() >= MOST_LOST {
+            // At least one file, however slow the pace.
+            if self.is_stopped() || (read && work >= budget) || lost.len() >= MOST_LOST {
                 break Ok(());
             }
-            match self.row(held, &base, store.as_ref(), budget - work, &mut lost) {
+            read |= !held.portion.items.is_empty();
+            let left = budget.saturating_sub(work);
+            match self.row(held, &base, store.as_ref(), left, &mut lost) {
                 Ok(Some(did)) => work += did,
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
