@@ -133,13 +133,17 @@ impl All {
         self.by_id.get(&target)
     }
 
-    /// Every target that stands, when it was raised, and the paths that must lead where they led.
-    /// Nothing is known of the paths of one whose root is gone.
+    /// Every target that stands, when it was raised, and the paths that must lead where they led:
+    /// what is mounted on the living files of a preserved target is its owner's business. Nothing
+    /// is known of the paths of one whose root is gone.
     pub fn leads(&self) -> impl Iterator<Item = (TargetId, i64, Vec<PathBuf>)> {
         let near = self.iter().map(|held| {
-            let vault = (!held.in_place()).then(|| held.root.vault.clone());
-            let paths = std::iter::once(held.path.clone()).chain(vault);
-            (held.target(), held.record.since_ns, paths.collect())
+            let path = if held.in_place() {
+                &held.path
+            } else {
+                &held.root.vault
+            };
+            (held.target(), held.record.since_ns, vec![path.clone()])
         });
         let lost = self.lost.iter();
         near.chain(lost.map(|record| (record.target, record.since_ns, Vec::new())))

@@ -59,10 +59,10 @@ pub(super) fn at_root(context: &Context, held: Vec<Arc<Held>>) {
     let Some(first) = held.first() else { return };
     for (at, looked) in glance::root(&context.keeper, &first.root, &held) {
         match (looked, held.get(at)) {
-            (Ok(found), Some(held)) => {
-                if !found.is_empty() && context.watch.patience(held.target(), Instant::now()) {
-                    say(context, held, &found);
-                }
+            (Ok(found), Some(held))
+                if !found.is_empty() && context.watch.patience(held.target(), Instant::now()) =>
+            {
+                say(context, held, &found);
             }
             (Err(errno), Some(held)) => {
                 tracing::debug!(target = %held.target(), %errno, "cannot be glanced at");
@@ -99,27 +99,32 @@ fn say(context: &Context, held: &Held, found: &[Found]) {
     }
 }
 
-/// Looks at the mounts, says what is amiss, and has raised again what can be reached again.
-pub fn at_mounts(context: &Context) {
+/// Looks at the mounts and says what is amiss; gives what can be reached again.
+pub fn at_mounts(context: &Context) -> Vec<TargetId> {
     let (amiss, cured) = match context.watch.look_at_mounts(&context.keeper) {
         Ok(looked) => looked,
-        Err(error) => return tracing::error!(%error, "the table of mounts cannot be read"),
+        Err(error) => {
+            tracing::error!(%error, "the table of mounts cannot be read");
+            return Vec::new();
+        }
     };
     for (target, one) in &amiss {
         if let Err(error) = say_found(context, *target, &found(one), true) {
             tracing::error!(%target, %error, "a finding cannot be said");
         }
     }
-    if cured.is_empty() {
+    cured
+}
+
+/// Checks what can be reached again, and has it proved again.
+pub(super) fn again(context: &Context, cured: TargetId) {
+    let all = context.keeper.all();
+    let Some(record) = all.iter().find(|record| record.target == cured) else {
         return;
-    }
-    for record in context.keeper.all() {
-        if cured.contains(&record.target) {
-            tracing::info!(target = %record.target, "what is held can be reached again");
-            if let Err(error) = check_one(context, &record, &Progress::default()) {
-                tracing::error!(target = %record.target, %error, "cannot be checked");
-            }
-        }
+    };
+    tracing::info!(target = %cured, "what is held can be reached again");
+    if let Err(error) = check_one(context, record, &Progress::default()) {
+        tracing::error!(target = %cured, %error, "cannot be checked");
     }
 }
 

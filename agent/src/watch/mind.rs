@@ -19,7 +19,7 @@ use super::{
     clocks::Clock,
     ear::{self, Heard, Shared},
     held::{All, Held},
-    looks::{Marks, at_mounts, at_root, closely, may, set_marks},
+    looks::{Marks, again, at_mounts, at_root, closely, may, set_marks},
     marks::Marked,
     rounds::Rounds,
 };
@@ -48,8 +48,8 @@ enum Back {
     Root(PathBuf),
     /// A target was looked at.
     Target(TargetId),
-    /// The mounts were looked at.
-    Mounts,
+    /// The mounts were looked at: what can be reached again.
+    Mounts(Vec<TargetId>),
     /// Something was said.
     Said,
     /// Marks were set: what that came to, of each target.
@@ -265,10 +265,7 @@ impl Mind {
     fn look_at_mounts(&mut self) {
         self.mounts = true;
         let context = Arc::clone(&self.context);
-        self.send(move || {
-            at_mounts(&context);
-            Back::Mounts
-        });
+        self.send(move || Back::Mounts(at_mounts(&context)));
     }
 
     /// Sets the marks that are missing, and takes away those of targets that went.
@@ -313,7 +310,17 @@ impl Mind {
                 self.marked.extend(marked);
                 self.tell();
             }
-            Back::Mounts => self.mounts = false,
+            Back::Mounts(cured) => {
+                self.mounts = false;
+                for target in cured {
+                    self.targets.insert(target);
+                    let context = Arc::clone(&self.context);
+                    self.send(move || {
+                        again(&context, target);
+                        Back::Target(target)
+                    });
+                }
+            }
         }
     }
 
