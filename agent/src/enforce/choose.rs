@@ -136,12 +136,20 @@ mod tests {
         }
     }
 
+    /// What there is, what the hold does, the minimum, and what is tried.
+    type Case = (
+        &'static str,
+        Holding,
+        Option<Mechanism>,
+        Result<&'static [Mechanism], TooWeak>,
+    );
+
     #[test]
     fn the_strongest_that_is_there_is_tried_first_and_nothing_below_the_minimum() {
         const EXT4: &str = "root flag seal";
         const XFS: &str = "root flag seal reflink";
         const BTRFS: &str = "root flag seal reflink subvolume";
-        let cases: [(&str, Holding, Option<Mechanism>, Result<&[Mechanism], _>); 19] = [
+        let cases: [Case; 19] = [
             (
                 EXT4,
                 Freeze,

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, Permissions},
     io,
     os::unix::fs::{PermissionsExt as _, chown, symlink},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use rustix::fs::{RenameFlags, XattrFlags};
@@ -12,7 +12,7 @@ use rustix::fs::{RenameFlags, XattrFlags};
 use crate::stage::{
     Attempt,
     Outcome::{self, Refused},
-    Stage, run, text,
+    Stage,
 };
 
 const EPERM: i32 = 1;
@@ -32,7 +32,7 @@ fn rename(stage: &Stage, from: &str, to: &str, flags: RenameFlags) -> io::Result
 
 const NO: [Outcome; 3] = [Refused(EPERM), Refused(EPERM), Refused(EROFS)];
 /// By calls, as root.
-pub const CALLS: [Attempt; 27] = [
+pub const CALLS: [Attempt; 26] = [
     ("unlink", |s| fs::remove_file(a(s)), NO),
     ("rmdir", |s| fs::remove_dir(s.held.join("sub/empty")), NO),
     ("rename", |s| rename(s, "b", "b2", RenameFlags::empty()), NO),
@@ -63,7 +63,6 @@ pub const CALLS: [Attempt; 27] = [
         NO,
     ),
     ("open to truncate", |s| File::create(a(s)).map(drop), NO),
-    ("truncate", |s| Ok(truncate(&a(s))?), NO),
     (
         "chmod",
         |s| fs::set_permissions(a(s), Permissions::from_mode(0o777)),
@@ -151,12 +150,3 @@ pub const CALLS: [Attempt; 27] = [
         [Refused(EPERM), Refused(EPERM), Refused(EPERM)],
     ),
 ];
-
-fn truncate(path: &Path) -> io::Result<()> {
-    let path = std::ffi::CString::new(text(path)).unwrap();
-    // No wrapper has it by path: the shell's own does, and tells the same story.
-    run("truncate", &["-c", "-s", "1", path.to_str().unwrap()]).map_err(|error| {
-        let open = File::options().write(true).open(path.to_str().unwrap());
-        open.err().unwrap_or(error)
-    })
-}

@@ -29,7 +29,7 @@ m.flush()
 ";
 
 /// By programs that run on hosts, as root.
-pub const PROGRAMS: [Attempt; 14] = [
+pub const PROGRAMS: [Attempt; 15] = [
     (
         "a store through a shared mapping",
         |s| run("python3", &["-c", MAP, text(&a(s))]),
@@ -59,6 +59,11 @@ pub const PROGRAMS: [Attempt; 14] = [
     (
         "mv",
         |s| run("mv", &[text(&s.held), text(&s.outside.join("moved"))]),
+        FAILS,
+    ),
+    (
+        "truncate",
+        |s| run("truncate", &["-s", "1", text(&a(s))]),
         FAILS,
     ),
     ("shred", |s| run("shred", &["-u", text(&a(s))]), FAILS),

@@ -236,7 +236,7 @@ mod tests {
         // As `BTRFS_IOC_*` of linux/btrfs.h give them on this kind of machine.
         if cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
             let numbers = [SNAPSHOT, SET_FLAGS, INFO, BELOW, NAME_OF, DESTROY];
-            let known: [u32; 6] = [
+            let known: [Opcode; 6] = [
                 0x5000_9417,
                 0x4008_941a,
                 0x81f8_943c,
@@ -244,7 +244,7 @@ mod tests {
                 0xd000_943e,
                 0x5000_943f,
             ];
-            assert_eq!(numbers.map(|n| n as u32), known);
+            assert_eq!(numbers, known);
         }
     }
 
