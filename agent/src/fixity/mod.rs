@@ -167,15 +167,3 @@ fn base(house: &dyn House, target: TargetId) -> Result<Base, String> {
         .map_err(|trouble| trouble.to_string())?;
     Base::open(&source).map_err(|errno| format!("it cannot be opened ({errno})"))
 }
-
-/// The whole path of a row of a target.
-fn place(target: &[u8], row: &[u8]) -> Vec<u8> {
-    let name = target.rsplit(|&b| b == b'/').next();
-    let mut whole = target.to_vec();
-    // A target that is one file has one row, with its name.
-    if row != b"." && !(name == Some(row) && !target.is_empty()) {
-        whole.push(b'/');
-        whole.extend_from_slice(row);
-    }
-    whole
-}

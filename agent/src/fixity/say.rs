@@ -9,7 +9,6 @@ use custody::{
     statement::{Body, Finding, FixityChecked},
     time::Span,
 };
-use std::os::unix::ffi::OsStrExt as _;
 
 use super::{
     register::{Item, Register, Wrong},
@@ -78,13 +77,11 @@ fn say(worker: &Worker, held: &mut Held, wrong: Wrong, now: Told) -> io::Result<
     items.sort_by_key(|item| (std::cmp::Reverse(item.noticed), item.row));
     let book = worker.house.book();
     let mut openings = Vec::new();
-    if let Some(base) = worker.house.keeper().path(target) {
-        for item in items.iter().take(MOST_PLACES) {
-            let raw = hex::decode(&item.path_hex).unwrap_or_default();
-            let place = super::place(base.as_os_str().as_bytes(), &raw);
-            if place.len() <= LONGEST_VALUE {
-                openings.push(Opening::new("path", place, book.edge().random()?));
-            }
+    for item in items.iter().take(MOST_PLACES) {
+        let raw = hex::decode(&item.path_hex).unwrap_or_default();
+        let place = worker.house.keeper().place(target, &raw);
+        if let Some(place) = place.filter(|place| place.len() <= LONGEST_VALUE) {
+            openings.push(Opening::new("path", place, book.edge().random()?));
         }
     }
     let what = match wrong {

@@ -39,7 +39,7 @@ pub(super) fn make(
             Err(Trouble::Stopped) => return Ok(Done::Stopped),
             Err(Trouble::Failed { reason, finding }) => {
                 if let Some(finding) = finding {
-                    context.book.say(Body::Finding(finding), &[])?;
+                    context.book.say(Body::Finding(*finding), &[])?;
                 }
                 tracing::error!(%release, reason, "release failed");
                 let body = SaidTrouble {
@@ -66,7 +66,7 @@ enum Trouble {
     Stopped,
     Failed {
         reason: String,
-        finding: Option<Finding>,
+        finding: Option<Box<Finding>>,
     },
 }
 
@@ -81,7 +81,7 @@ impl Trouble {
     fn found(reason: &str, finding: Finding) -> Self {
         Self::Failed {
             reason: reason.to_owned(),
-            finding: Some(finding),
+            finding: Some(Box::new(finding)),
         }
     }
 }

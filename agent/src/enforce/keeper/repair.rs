@@ -101,6 +101,18 @@ impl Keeper {
         })
     }
 
+    /// The whole path of a row of a target, as its manifest has it.
+    pub fn place(&self, target: TargetId, row: &[u8]) -> Option<Vec<u8>> {
+        let record = self.record(target).ok()?;
+        let mut whole = record.path;
+        // A target that is one file has one row, with its name.
+        if row != b"." && !record.single {
+            whole.push(b'/');
+            whole.extend_from_slice(row);
+        }
+        Some(whole)
+    }
+
     /// How many parts have left a target's hold.
     pub fn count_left(&self, target: TargetId) -> usize {
         self.record(target).map_or(0, |record| record.left.len())
