@@ -97,6 +97,7 @@ fn keys_that_are_wrong_or_may_too_little_are_named_and_prove_nothing() {
     };
     let bucket = s3.bucket(true);
     let id = bucket.put("alice/x", "x");
+    let odd = bucket.put("alice/ü +&=~ (1)?", "odd");
     let raise = |line: &str| {
         let config = s3.config(&bucket.name, "", 0);
         let text = std::fs::read_to_string(&config.credentials).unwrap();
@@ -130,6 +131,7 @@ fn keys_that_are_wrong_or_may_too_little_are_named_and_prove_nothing() {
     assert!(!agent.proved(1));
     let agent = Agent::new(s3.config(&bucket.name, "", 0));
     agent.raise(1, "/s3/archive/alice").unwrap();
+    assert!(bucket.is_held("alice/ü +&=~ (1)?", &odd));
     assert!(
         agent.proved(1),
         "with the right to delete, the same hold proves itself"
