@@ -21,6 +21,7 @@ use agent::{
         seal::{Capture, Progress, capture_with},
         shared::Shared,
     },
+    config::Config,
     guest::{Guest, Waits},
     status,
 };
@@ -52,6 +53,10 @@ async fn hears(host: &Host, what: &str, is_so: impl Fn(&Underway) -> bool) -> Un
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_change_while_it_reads_a_pause_stops_it_and_a_restart_forgets_nothing() {
     let host = Host::new().await;
+    let mut config = Config::load(&host.place).unwrap();
+    // The other tests keep this host busy.
+    config.guest.yield_above = 0;
+    config.store(&host.place).unwrap();
     fs::write(host.root.join("alice/long"), vec![7; TREE as usize]).unwrap();
     let slow = SetLimits {
         read_bytes_per_second: SLOW,
