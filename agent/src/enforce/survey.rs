@@ -70,12 +70,19 @@ pub fn survey(
         // Under a mount, too, what others had flagged stays theirs.
         let hidden = || {
             mounts.fetch_add(1, Ordering::Relaxed);
-            if let Ok(Some(under)) = beneath::look(&step.place)
-                && flag::is_flagged(&under)
-                && !ours(step, Inode::of(&under))
+            for under in beneath::walk(&step.place)
+                .ok()
+                .flatten()
+                .into_iter()
+                .flatten()
             {
-                let mut theirs = theirs.lock().unwrap_or_else(PoisonError::into_inner);
-                theirs.0.insert(Inode::of(&under));
+                if let Ok(stat) = look(&under)
+                    && flag::is_flagged(&stat)
+                    && !ours(step, Inode::of(&stat))
+                {
+                    let mut theirs = theirs.lock().unwrap_or_else(PoisonError::into_inner);
+                    theirs.0.insert(Inode::of(&stat));
+                }
             }
         };
         match step.kind {
