@@ -32,8 +32,22 @@ pub(super) fn may(context: &Context, target: TargetId) -> bool {
     !context.is_worked_on(target) && context.watch.is_amiss(target).is_none()
 }
 
+/// A target as it is held at this moment: a part may have left it since it was taken in.
+fn fresh(context: &Context, held: &Held) -> Held {
+    let all = context.keeper.all();
+    let same = |record: &&Record| {
+        record.target == held.target() && record.since_ns == held.record.since_ns
+    };
+    let record = all.iter().find(same).unwrap_or(&held.record);
+    Held {
+        record: record.clone(),
+        ..held.clone()
+    }
+}
+
 /// Looks at what was touched in one target, and says what is found.
 pub(super) fn closely(context: &Context, held: &Held, round: &Round) {
+    let held = &fresh(context, held);
     let mut found = match glance::things(&context.keeper, held, &round.things) {
         Ok(found) => found,
         Err(errno) => {
@@ -55,7 +69,8 @@ pub(super) fn closely(context: &Context, held: &Held, round: &Round) {
 /// Glances at a root.
 pub(super) fn at_root(context: &Context, held: Vec<Arc<Held>>) {
     let may = |held: &Arc<Held>| may(context, held.target());
-    let held: Vec<_> = held.into_iter().filter(may).collect();
+    let held = held.into_iter().filter(may);
+    let held: Vec<_> = held.map(|held| Arc::new(fresh(context, &held))).collect();
     let Some(first) = held.first() else { return };
     for (at, looked) in glance::root(&context.keeper, &first.root, &held) {
         match (looked, held.get(at)) {
