@@ -131,14 +131,18 @@ pub(super) struct Opened {
 }
 
 /// Opens a file of a walk; gives its row at once where there is nothing to be read.
-pub(super) fn open(step: &Step, index: u64, shared: &Shared) -> Result<Box<Opened>, Box<Row>> {
+pub(super) fn open(
+    mut step: Box<Step>,
+    index: u64,
+    shared: &Shared,
+) -> Result<Box<Opened>, Box<Row>> {
     let opened = shared.patience.open(&step.place);
     let (fd, before) = match opened.and_then(|fd| fstat(&fd).map(|stat| (fd, stat))) {
         Ok(opened) => opened,
-        Err(Errno::XDEV) => return Err(Box::new(mount(index, step.path.clone()))),
-        Err(errno) => return Err(Box::new(unreadable(step, index, errno_word(errno)))),
+        Err(Errno::XDEV) => return Err(Box::new(mount(index, step.path))),
+        Err(errno) => return Err(Box::new(unreadable(&step, index, errno_word(errno)))),
     };
-    let mut row = row_of(index, step.path.clone(), &before);
+    let mut row = row_of(index, std::mem::take(&mut step.path), &before);
     if row.kind != Kind::File {
         // It was a file when its folder was listed: someone put another thing in its place.
         return Err(Box::new(failed(row, "replaced-while-walking")));

@@ -38,7 +38,7 @@ pub(super) enum Work {
 pub(super) type Hashed = (Row, Digest);
 
 /// Rows that are handed over at a time.
-const HANDFUL: usize = 64;
+const HANDFUL: usize = 256;
 /// So long at most a row waits for others: what is not sealed is lost in a crash.
 const SOON: Duration = Duration::from_millis(500);
 
@@ -119,11 +119,11 @@ impl<'a> Reader<'a> {
                     origin.reason = Some("missing-from-vault".to_owned());
                     (origin, None)
                 }
-                Work::Copy(origin, Some(step)) => match self.open(&step, origin.index) {
+                Work::Copy(origin, Some(step)) => match self.open(step, origin.index) {
                     Ok(opened) => return self.start(lane, opened, Some(origin)),
                     Err(row) => (row, Some(origin)),
                 },
-                Work::Read(index, step) => match self.open(&step, index) {
+                Work::Read(index, step) => match self.open(step, index) {
                     Ok(opened) => return self.start(lane, opened, None),
                     Err(row) => (row, None),
                 },
@@ -140,10 +140,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn open(&self, step: &Step, index: u64) -> Result<Box<hash::Opened>, Box<Row>> {
+    fn open(&self, step: Box<Step>, index: u64) -> Result<Box<hash::Opened>, Box<Row>> {
         match (step.kind, step.trouble) {
             (Kind::File, None) => hash::open(step, index, self.shared),
-            _ => Err(Box::new(hash::look(step, index))),
+            _ => Err(Box::new(hash::look(&step, index))),
         }
     }
 
