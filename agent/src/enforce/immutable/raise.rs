@@ -323,22 +323,30 @@ fn flag_file(
     open: impl Fn(&Place) -> Result<OwnedFd, Errno>,
     ours: &impl Fn(Inode) -> bool,
 ) -> Result<(), Unflagged> {
-    let mut stat = flag::look(&step.place)?;
-    if !flag::is_flagged(&stat) {
-        let fd = open(&step.place)?;
-        stat = flag::look_at(&fd)?;
-        if kind_of(FileType::from_raw_mode(stat.stx_mode.into())) != Kind::File {
-            return Err(Unflagged::Impossible);
+    // At first hardly any is flagged, and to look before opening is a third of the work.
+    let before = match pass.fresh {
+        true => None,
+        false => Some(flag::look(&step.place)?),
+    };
+    let stat = match before {
+        Some(stat) if flag::is_flagged(&stat) => stat,
+        _ => {
+            let fd = open(&step.place)?;
+            let stat = flag::look_at(&fd)?;
+            if kind_of(FileType::from_raw_mode(stat.stx_mode.into())) != Kind::File {
+                return Err(Unflagged::Impossible);
+            }
+            if stat.stx_nlink > 1 {
+                let mut linked = pass.linked.lock().unwrap_or_else(PoisonError::into_inner);
+                linked.add(Inode::of(&stat), &job.file("linked"))?;
+            }
+            if flag::set(&fd, true)? {
+                pass.count_file(&stat);
+                return Ok(());
+            }
+            stat
         }
-        if stat.stx_nlink > 1 {
-            let mut linked = pass.linked.lock().unwrap_or_else(PoisonError::into_inner);
-            linked.add(Inode::of(&stat), &job.file("linked"))?;
-        }
-        if flag::set(&fd, true)? {
-            pass.count_file(&stat);
-            return Ok(());
-        }
-    }
+    };
     pass.note_flag(job, Inode::of(&stat), ours)?;
     pass.count_file(&stat);
     Ok(())
