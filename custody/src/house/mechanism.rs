@@ -149,9 +149,8 @@ impl Mechanism {
                 ..copy
             },
             Self::ObjectLock => Properties {
-                survives_root: Yes,
                 space: "none; every later version is kept too",
-                time: "one request a version",
+                time: "two requests a version",
                 ..copy
             },
         }
