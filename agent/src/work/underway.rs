@@ -160,7 +160,7 @@ impl Meter {
             over: false,
         };
         self.told += 1;
-        if self.told % log == 0 {
+        if self.told.is_multiple_of(log) {
             tracing::info!(
                 about = self.about,
                 task = self.task,
