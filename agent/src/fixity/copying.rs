@@ -25,8 +25,6 @@ use crate::{disks, release::reread::Base};
 const RETRY: Span = Span::seconds(300);
 /// How long a target that is worked on is left alone.
 const PAUSE: Span = Span::seconds(10);
-/// How long a copy that could not be made whole is left as it is.
-const AGAIN: Span = Span::days(1);
 
 /// Why copying stands still.
 enum Halt {
@@ -46,9 +44,12 @@ impl Worker {
     /// Copies on, where a copy is wanted and not whole. None where there is nothing to copy.
     pub(super) fn copy(&mut self, now: Time) -> Option<Step> {
         let wanted = |held: &Held| {
-            let whole = held.state.copy.as_ref().is_some_and(|copy| copy.whole);
+            // What could not be had is tried again once a round, and not day after day.
+            let (rows, round) = (held.state.rows, held.state.round.number);
+            let is_done = |copy: &Copied| copy.whole || (copy.next >= rows && copy.round == round);
+            let whole = held.state.copy.as_ref().is_some_and(is_done);
             // None waits longer than that, but for a clock that was set back.
-            let waits = |after: Time| after > now && after <= now + AGAIN;
+            let waits = |after: Time| after > now && after <= now + RETRY;
             let waits = waits(held.copy_after) || waits(held.read_after);
             !whole && !waits && self.place_of(held).is_some()
         };
@@ -90,7 +91,7 @@ impl Worker {
         let store = open_place(self, held, place).map_err(Halt::Place)?;
         let mut copy = match held.state.copy.take() {
             Some(copy) if copy.path == place.path => copy,
-            _ => fresh(place, &store),
+            _ => fresh(place, &store, held.state.round.number),
         };
         if copy.next > 0 && !store.has(&snapshot) {
             let why = gone(place, &snapshot);
@@ -99,13 +100,10 @@ impl Worker {
         }
         if copy.next >= held.state.rows {
             // Some rows could not be had the last time.
-            copy = fresh(place, &store);
+            copy = fresh(place, &store, held.state.round.number);
         }
         let copied = self.copy_portion(held, &base, &store, &mut copy);
         let ended = copy.next >= held.state.rows;
-        if ended && copy.missing > 0 {
-            held.copy_after = (self.clock)() + AGAIN;
-        }
         let made = ended && copy.missing == 0 && copied.is_ok();
         let (files, bytes) = (copy.files, copy.bytes);
         copy.whole = made;
@@ -250,13 +248,14 @@ fn remember(held: &mut Held, item: &Item) {
     }
 }
 
-fn fresh(place: &SecondCopy, store: &Store) -> Copied {
+fn fresh(place: &SecondCopy, store: &Store, round: u64) -> Copied {
     Copied {
         path: place.path.clone(),
         next: 0,
         files: 0,
         bytes: 0,
         missing: 0,
+        round,
         whole: false,
         sealed: store.seals,
         remade: 0,

@@ -58,6 +58,10 @@ impl Worker {
                 }
             }
         }
+        for held in self.held.values_mut().filter(|held| held.disks.is_empty()) {
+            // Its file system may have been mounted since.
+            held.disks = disks::below(&held.root).unwrap_or_default();
+        }
         let mut wanted = BTreeSet::new();
         for (target, (sealed, key)) in first {
             match self.house.keeper().phase(target) {

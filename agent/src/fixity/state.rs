@@ -100,6 +100,9 @@ pub struct Copied {
     pub bytes: u64,
     /// Rows whose content could not be had from the original.
     pub missing: u64,
+    /// In which round it was begun.
+    #[serde(default)]
+    pub round: u64,
     /// Whether every row with content is there and that was said.
     pub whole: bool,
     /// Whether its files carry the immutable flag.

@@ -245,14 +245,41 @@ fn a_copy_that_would_be_lost_with_its_original_is_refused() {
         assert!(trouble.contains(why), "{trouble}");
     }
     assert!(!host.kinds().contains(&"copy.made"));
-    // Only what is at risk: nothing is.
+}
+
+#[test]
+fn what_is_at_risk_is_copied_once_it_is_and_what_is_lost_by_then_is_told() {
+    if !can_mount("what_is_at_risk_is_copied_once_it_is_and_what_is_lost_by_then_is_told") {
+        return;
+    }
+    let host = Host::new("ext4", 64);
+    let (_disk, place) = other("ext4", 64);
+    let files = host.files("alice", &[9_000, 12_000, 8_000]);
+    host.hold(1, "alice", Holding::Freeze);
     let wary = SecondCopy {
         only: Only::AtRisk,
         ..place
     };
     let fixity = host.fixity(vec![wary]);
-    host.work(&mut host.worker(&fixity));
-    assert!(host.shown()[0].state.copy.is_none());
+    let mut worker = host.worker(&fixity);
+    host.work(&mut worker);
+    assert!(host.shown()[0].state.copy.is_none(), "nothing is at risk");
+    damage(&host.disk, &files[1], 1);
+    host.days_pass(30);
+    host.work(&mut worker);
+    let copy = || host.shown()[0].state.copy.clone().unwrap();
+    assert_eq!((copy().files, copy().missing, copy().whole), (2, 1, false));
+    assert!(!host.kinds().contains(&"copy.made"), "it is not whole");
+    // That is tried again with the next round, and not every day.
+    let asked = || host.desk.asked.load(std::sync::atomic::Ordering::Relaxed);
+    let before = asked();
+    host.days_pass(3);
+    host.work(&mut worker);
+    assert_eq!(asked(), before);
+    host.days_pass(27);
+    host.work(&mut worker);
+    assert_eq!((copy().files, copy().missing), (2, 1));
+    assert!(asked() > before);
 }
 
 #[test]

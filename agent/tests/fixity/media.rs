@@ -74,6 +74,26 @@ fn bytes_that_changed_on_a_disk_are_found_at_their_place_and_said_once() {
 }
 
 #[test]
+fn a_target_that_is_one_file_is_named_by_its_own_path() {
+    if !can_mount("a_target_that_is_one_file_is_named_by_its_own_path") {
+        return;
+    }
+    let host = Host::new("ext4", 64);
+    let files = host.files("alice", &[20_000]);
+    host.hold(1, "alice/file-0000", Holding::Freeze);
+    damage(&host.disk, &files[0], 4);
+    let fixity = host.fixity(Vec::new());
+    host.work(&mut host.worker(&fixity));
+    assert_eq!(host.kinds(), ["finding", "fixity.checked"]);
+    let said = host.said();
+    let place = said
+        .iter()
+        .find(|(body, _)| body.kind() == "finding")
+        .unwrap();
+    assert_eq!(place.1[0].value, files[0].as_os_str().as_bytes());
+}
+
+#[test]
 fn blocks_that_cannot_be_read_are_named_by_their_ranges() {
     if !can_mount("blocks_that_cannot_be_read_are_named_by_their_ranges") {
         return;
