@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agent::enforce::writers::{How, MOST, Wanted, scan};
+use agent::enforce::writers::{How, MOST, Wanted, left, scan};
 use common::{
     mounted::{KINDS, Mounted, can_mount},
     trees::{keeper, on, plant, target},
@@ -162,6 +162,23 @@ fn what_goes_past_the_flag_is_as_written_down_and_is_never_called_held() {
         let proof = keeper.prove(target(1), &on()).unwrap();
         assert_eq!(proof.writers, PAST.len() as u64, "{kind}");
         assert!(!proof.holds() && proof.attempts == proof.refused, "{kind}");
+        // It is said who they are, so that somebody can end them.
+        let source = keeper.source(target(1)).unwrap();
+        let left = left(&source, &data, proof.writers, Duration::from_secs(10));
+        let (what, count) = (FindingKind::WriterLeft, PAST.len() as u64);
+        assert_eq!((left.what, left.count), (what, count), "{kind}");
+        assert_eq!(left.places.len(), 8, "{kind}: examples");
+        let by = left.by.unwrap();
+        let pids: Vec<_> = all.iter().map(|old| old.child.id().to_string()).collect();
+        for named in by.split(", ") {
+            let words: Vec<_> = named.split(' ').collect();
+            assert!(
+                words.len() == 3 && words[0] == "python3" && words[2] == "0",
+                "{by}"
+            );
+            assert!(pids.iter().any(|pid| pid == words[1]), "{by}");
+        }
+        assert_eq!(by.split(", ").count(), 8, "{kind}: {by}");
         // What an old writer does moves a time under the flag, which no clock of his can undo.
         let mut changed = 0;
         for (number, old) in all.drain(..).enumerate() {
