@@ -235,6 +235,8 @@ pub fn things(keeper: &Keeper, held: &Held, touched: &BTreeMap<PathBuf, Thing>) 
         }
     }
     let mut seen = Seen::default();
+    // Whoever works on what has left does nothing wrong.
+    all.retain(|path, _| !held.has_left(path));
     for (path, thing) in all {
         seen.thing(held, path, ground.look(held, path), thing);
     }
