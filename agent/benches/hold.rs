@@ -187,7 +187,7 @@ fn snapshot() {
     for (name, took) in [
         "holdfast: from the order to a sealed snapshot on disk",
         "holdfast: the same, and all that is in it counted",
-        "one thread that walks and looks at every file, to compare",
+        "one thread that looks at every file of the living tree, cached",
         "holdfast: prove",
         "holdfast: check",
     ]

@@ -6,6 +6,7 @@
 //! needed to undo it, or to go on after a crash, is on disk.
 
 pub mod after;
+pub mod amount;
 pub mod attempt;
 pub mod beneath;
 pub mod btrfs;

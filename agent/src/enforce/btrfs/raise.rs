@@ -22,10 +22,9 @@ use crate::{
         walk::Walk,
     },
     enforce::{
-        flag,
+        amount, flag,
         job::Job,
         record::{Lowered, Phase, Raised, Record},
-        survey,
         trouble::{HoldTrouble, while_doing},
     },
 };
@@ -266,7 +265,7 @@ fn count(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<Raised, 
         None,
     )
     .map_err(while_doing("the snapshot cannot be opened"))?;
-    let found = survey::survey(walk, job.threads, job.progress, |_, _| true)?;
+    let found = amount::count(walk, job.threads, job.progress)?;
     let frozen = record.frozen.clone().unwrap_or_default();
     let nested = frozen.parts.len().saturating_sub(1) as u64;
     let mut limits = limits(job, &frozen, nested, record.sealed);
@@ -282,7 +281,7 @@ fn count(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<Raised, 
         does_not_prevent: limits,
         files: found.files,
         folders: found.folders,
-        bytes: found.size,
+        bytes: found.bytes,
     };
     job.progress.step()?;
     record.things = frozen.parts.len() as u64;

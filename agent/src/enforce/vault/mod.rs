@@ -112,7 +112,8 @@ fn walk(vault: &OwnedFd, record: &Record, on_enter: Option<OnEnter>) -> Result<W
 /// Fills and seals, or goes on with it.
 fn raise(job: &Job<'_>, record: &mut Record) -> Result<Raised, HoldTrouble> {
     let vault = job.vault()?;
-    if !matches!(record.phase, Phase::Sealing | Phase::Raised) {
+    let filled = !matches!(record.phase, Phase::Sealing | Phase::Raised);
+    if filled {
         match fill(job, record, &vault) {
             Err(HoldTrouble::NoSpace { needed, .. }) => {
                 // Nothing half-done stays; once there is room it begins again.
@@ -125,7 +126,7 @@ fn raise(job: &Job<'_>, record: &mut Record) -> Result<Raised, HoldTrouble> {
             filled => filled?,
         }
     }
-    seal(job, record, &vault)?;
+    seal(job, record, &vault, filled)?;
     record.raised.clone().ok_or(HoldTrouble::UnknownTarget)
 }
 
@@ -185,7 +186,14 @@ fn remove(job: &Job<'_>, record: &Record, vault: &OwnedFd) -> Result<(), HoldTro
     removed.map_err(while_doing("the vault's tree cannot be removed"))
 }
 
-fn seal(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldTrouble> {
+/// Seals the vault. Files that were filled just now carry the flag already, where there is one: the
+/// folders show whether there is.
+fn seal(
+    job: &Job<'_>,
+    record: &mut Record,
+    vault: &OwnedFd,
+    filled: bool,
+) -> Result<(), HoldTrouble> {
     let open_here = Arc::new(AtomicBool::new(false));
     let noting = Arc::clone(&open_here);
     let on_enter: OnEnter = Box::new(move |folder: &OwnedFd| {
@@ -214,7 +222,7 @@ fn seal(job: &Job<'_>, record: &mut Record, vault: &OwnedFd) -> Result<(), HoldT
                 }));
             }
             let sealed = |step: &Step| flag::look(&step.place).map(|stat| flag::is_flagged(&stat));
-            if step.kind == Kind::File && sealed(step) != Ok(true) {
+            if step.kind == Kind::File && !filled && sealed(step) != Ok(true) {
                 let file = step.place.open_file().map_err(&doing)?;
                 match flag::set(&file, true) {
                     Err(errno) if flag::is_no_flag_here(errno) => {

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use self::{call::Known, host::Zfs};
 use super::{
+    amount,
     attempt::{self, Tally},
     found::Found,
     job::Job,
@@ -33,7 +34,6 @@ use super::{
     plan::Plan,
     record::{Lowered, Phase, Proof, Raised, Record},
     site::Site,
-    survey,
     trouble::{HoldTrouble, while_doing},
 };
 use crate::capture::{apart::Apart, walk::Walk};
@@ -142,14 +142,14 @@ fn count(job: &Job<'_>, record: &mut Record) -> Result<Raised, HoldTrouble> {
     let exclude = exclude(job, &root, record);
     let walk = Walk::open_with(root.as_fd(), &job.site.relative, &exclude, None)
         .map_err(while_doing("the snapshot cannot be opened"))?;
-    let found = survey::survey(walk, job.threads, job.progress, |_, _| true)?;
+    let found = amount::count(walk, job.threads, job.progress)?;
     let raised = Raised {
         mechanism: Mechanism::ZfsSnapshot,
         file_system: "zfs".to_owned(),
         does_not_prevent: limits(job, record.left.len()),
         files: found.files,
         folders: found.folders,
-        bytes: found.size,
+        bytes: found.bytes,
     };
     job.progress.step()?;
     record.things = found.things;
