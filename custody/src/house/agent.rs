@@ -61,6 +61,19 @@ pub struct Enrolment {
     pub head: ChainHead,
 }
 
+impl Enrolment {
+    /// Notes a fresh certificate. It stands beside the one that it was asked for with, or, where
+    /// that is not said, beside the newest.
+    pub fn certify(&mut self, certificate: Digest, end: Time, over: Option<Digest>) {
+        if let Some(over) = over {
+            self.certificates.retain(|(known, _)| *known == over);
+        }
+        self.certificates.push((certificate, end));
+        let surplus = self.certificates.len().saturating_sub(2);
+        self.certificates.drain(..surplus);
+    }
+}
+
 impl Agent {
     /// Whether a peer that shows this certificate is this agent, now.
     pub fn admits(&self, certificate: &Digest, now: Time) -> bool {
@@ -71,5 +84,38 @@ impl Agent {
                     .iter()
                     .any(|(known, end)| known == certificate && now < *end)
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sign::{SecretKey, Signer as _};
+
+    #[test]
+    fn answers_that_are_lost_take_no_certificate_away_that_is_in_use() {
+        let end = Time::from_millis(1_000);
+        let [used, lost, lost_too, got] = [1_u8, 2, 3, 4].map(|n| Digest::of(&[n]));
+        let mut enrolment = Enrolment {
+            key: SecretKey::from_seed(&[1; 32]).public_key(),
+            certificates: vec![(used, end)],
+            head: ChainHead::start(0),
+        };
+        let known = |enrolment: &Enrolment| -> Vec<_> {
+            enrolment
+                .certificates
+                .iter()
+                .map(|(digest, _)| *digest)
+                .collect()
+        };
+        for certificate in [lost, lost_too, got] {
+            enrolment.certify(certificate, end, Some(used));
+            assert_eq!(known(&enrolment), [used, certificate]);
+        }
+        enrolment.certify(lost, end, Some(got));
+        assert_eq!(known(&enrolment), [got, lost]);
+        // As it was before that was said.
+        enrolment.certify(used, end, None);
+        assert_eq!(known(&enrolment), [lost, used]);
     }
 }

@@ -94,6 +94,10 @@ body_types! {
         certificate: Digest,
         /// When it ends.
         not_after: Time,
+        /// SHA-256 of the certificate that it was asked for with, which goes on being admitted
+        /// beside it: an answer that is lost takes nothing away from who is still using that one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        over: Option<Digest>,
     }
     /// Body of `order.extend`.
     OrderExtend {

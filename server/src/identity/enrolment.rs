@@ -112,13 +112,18 @@ fn issue(coordinator: &Coordinator, agent: &AgentId, csr: &[u8]) -> Result<Issue
         })
 }
 
-/// Gives an enrolled agent, known by the certificate it showed, a fresh one.
-pub async fn renew(coordinator: &Coordinator, agent: AgentId, csr: &[u8]) -> Result<String, No> {
+/// Gives an enrolled agent, known by the certificate it showed, a fresh one beside that.
+pub async fn renew(
+    coordinator: &Coordinator,
+    (agent, shown): (AgentId, Digest),
+    csr: &[u8],
+) -> Result<String, No> {
     let issued = issue(coordinator, &agent, csr)?;
     let body = Body::AgentCertified(AgentCertified {
         agent,
         certificate: issued.digest,
         not_after: issued.not_after,
+        over: Some(shown),
     });
     coordinator.desk.say(body).await?;
     tracing::info!(%agent, "certificate renewed");

@@ -42,8 +42,8 @@ impl Fleet for FleetService {
         &self,
         request: Request<RenewRequest>,
     ) -> Result<Response<RenewResponse>, Status> {
-        let (agent, _) = caller::agent(&self.0, &request).await?;
-        let certificate = enrolment::renew(&self.0, agent, &request.into_inner().csr).await?;
+        let shown = caller::agent(&self.0, &request).await?;
+        let certificate = enrolment::renew(&self.0, shown, &request.into_inner().csr).await?;
         Ok(Response::new(RenewResponse { certificate }))
     }
 

@@ -401,6 +401,7 @@ async fn leave(house: &House, cast: &Cast) {
         agent: cast.robot.id,
         certificate: Digest::of(b"second"),
         not_after: clock::now() + Span::hours(72),
+        over: None,
     });
     house.desk().say(body).await.unwrap();
     let other = house.robot().await;

@@ -142,9 +142,7 @@ pub fn apply(house: &mut House, accepted: Accepted, index: u64) -> Changes {
                 .get_mut(&b.agent)
                 .and_then(|a| a.enrolment.as_mut())
             {
-                e.certificates.push((b.certificate, b.not_after));
-                let surplus = e.certificates.len().saturating_sub(2);
-                e.certificates.drain(..surplus);
+                e.certify(b.certificate, b.not_after, b.over);
                 changes.note("agents", b.agent);
             }
         }
