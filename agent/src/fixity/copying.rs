@@ -13,7 +13,7 @@ use super::{
     plan::ROW,
     portion::{self, Item, Sealed},
     read::Outcome,
-    round::{MOST_COPIES, entry, expected},
+    round::{MOST_COPIES, entry, expected, not_opened},
     settings::SecondCopy,
     state::Copied,
     store::{Put, Store},
@@ -201,7 +201,7 @@ impl Worker {
         }
         let put = match base.file(&item.row.path) {
             Some(Ok(file)) => store.put(&snapshot, &expected, &file, &mut self.buffer, &mut guard),
-            Some(Err(_)) => Put::Original(Outcome::Differs),
+            Some(Err(errno)) => Put::Original(not_opened(errno, item)?),
             // What a store keeps under a legal hold is on other machines already.
             None => return Ok(false),
         };

@@ -163,7 +163,7 @@ impl Worker {
         {
             None
         } else {
-            Some(self.reread(held, base, &item, budget))
+            Some(self.reread(held, base, &item, budget)?)
         };
         if let Some(Outcome::Stopped(inside)) = outcome {
             let at = inside.as_ref().map_or(0, |inside| inside.at);
@@ -191,32 +191,42 @@ impl Worker {
         Ok(Some(passed * ROW + item.row.size.saturating_sub(before)))
     }
 
-    /// Reads the content of a row in its place.
-    fn reread(&mut self, held: &Held, base: &Base, item: &Item, budget: u64) -> Outcome {
+    /// Reads the content of a row in its place. Errs where what is in the way says nothing of what is
+    /// held: then it is tried again.
+    fn reread(
+        &mut self,
+        held: &Held,
+        base: &Base,
+        item: &Item,
+        budget: u64,
+    ) -> io::Result<Outcome> {
         let mut guard = Guard {
             house: self.house.as_ref(),
             stop: &self.stop,
             left: budget.max(read::LONG / 2),
         };
-        let failed = |errno: Errno| match is_swapped(errno) {
-            true => Outcome::Differs,
-            false => Outcome::Unreadable {
-                reason: errno_word(errno),
-                ranges: vec![(0, item.row.size)],
-                gave_up: true,
-            },
-        };
         let expected = expected(item);
         match base.file(&item.row.path) {
             Some(Ok(file)) => {
                 let from = held.state.inside.as_ref();
-                read::file(&file, &expected, from, &mut self.buffer, &mut guard)
+                let buffer = &mut self.buffer;
+                Ok(read::file(&file, &expected, from, buffer, &mut guard))
             }
-            Some(Err(errno)) => failed(errno),
-            None => match base.content(&item.row) {
-                Ok(content) => stream::stream(content, &expected, &mut self.buffer, &mut guard),
-                Err(errno) => failed(errno),
-            },
+            Some(Err(errno)) => not_opened(errno, item),
+            None => {
+                let outcome = match base.content(&item.row) {
+                    Ok(content) => stream::stream(content, &expected, &mut self.buffer, &mut guard),
+                    Err(errno) if is_swapped(errno) => Outcome::Differs,
+                    Err(errno) => return Err(errno.into()),
+                };
+                match outcome {
+                    // A network that fails, or a store that is down, has lost nothing.
+                    Outcome::Unreadable { reason, .. } => Err(io::Error::other(format!(
+                        "its store does not give it ({reason}); it is asked again"
+                    ))),
+                    outcome => Ok(outcome),
+                }
+            }
         }
     }
 
@@ -289,6 +299,28 @@ impl Worker {
         }
         good
     }
+}
+
+/// What it says of a row that its file could not be opened.
+pub(super) fn not_opened(errno: Errno, item: &Item) -> io::Result<Outcome> {
+    match errno {
+        errno if is_our_own(errno) => Err(errno.into()),
+        errno if is_swapped(errno) => Ok(Outcome::Differs),
+        errno => Ok(Outcome::Unreadable {
+            reason: errno_word(errno),
+            ranges: vec![(0, item.row.size)],
+            gave_up: true,
+        }),
+    }
+}
+
+/// Whether an error is about this process and not about what it reads: no descriptors or memory
+/// left, or a lease that somebody has on the file.
+fn is_our_own(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::INTR
+    )
 }
 
 /// What the register says of a row, if anything is wrong with it.
