@@ -205,6 +205,7 @@ fn what_a_court_takes_out_of_an_order_leaves_by_two_people_and_the_rest_stays_pr
 
     by_hand(&court, &whole);
     show_says_all(&court, &whole);
+    what_came_later_is_told(&court);
     the_log_verifies(&mut court);
 }
 
@@ -380,6 +381,32 @@ fn show_says_all(court: &Court, whole: &str) {
     assert!(shown["targets"][0]["since"].is_string());
     assert_eq!(shown["targets"][0]["later"]["word"], "nothing");
     assert_eq!(shown["findings"], json!([]));
+}
+
+/// A preserved folder lives on: what came later is counted, and is not in what is held.
+fn what_came_later_is_told(court: &Court) {
+    let words = ["order", "add", "--kind", "own-policy", "--preserve"];
+    let rest = ["--authority", "A", "--reference", "R", "--received", "now"];
+    let include = format!("path:store:{}", court.path("bob"));
+    let words = [&words[..], &rest, &["--include", &include]].concat();
+    let order = id(&court.desk.run("intake", &words)).to_owned();
+    let dry = ["hold", "place", "--order", &order, "--dry-run"];
+    let survey = court.desk.run("operator", &dry)["planned"][0]["survey"].clone();
+    assert_eq!(survey["mechanism"], "sealed-copy", "{survey}");
+    assert!(
+        survey["needs_bytes"].as_u64().unwrap() > 0 && survey["free_bytes"].as_u64().unwrap() > 0
+    );
+    let hold = court.held(&order);
+    let later =
+        || court.desk.run("operator", &["hold", "show", &hold])["targets"][0]["later"].clone();
+    assert_eq!(later()["word"], "unchanged", "{}", later());
+    fs::write(court.data.join("bob/new"), "later").unwrap();
+    assert_eq!(later()["word"], "changed");
+    let text = court.text("operator", &["hold", "show", &hold]);
+    assert!(
+        text.contains("changed or new beside it since; none of that is in it"),
+        "{text}"
+    );
 }
 
 fn the_log_verifies(court: &mut Court) {

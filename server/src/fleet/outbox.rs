@@ -33,6 +33,10 @@ fn standing(house: &House, task: &Task) -> (u64, bool) {
             .targets
             .get(id)
             .map_or((0, false), |t| (t.changed, t.trouble.is_some())),
+        // How much has ever left it.
+        Task::Narrow(id) => house.targets.get(id).map_or((0, false), |t| {
+            ((t.left.len() + t.leaving.len()) as u64, false)
+        }),
         _ => (0, false),
     }
 }
@@ -64,7 +68,10 @@ impl Outbox {
             if changed != sent.changed {
                 sent.changed = changed;
                 let (first, longest) = BACK_OFF;
-                if trouble {
+                if matches!(task, Task::Narrow(_)) {
+                    // More leaves than was sent: it is another task.
+                    sent.next = now;
+                } else if trouble {
                     let wait = first.saturating_mul(1 << sent.troubles.min(10));
                     sent.next = now + wait.min(longest);
                     sent.troubles += 1;
@@ -149,6 +156,22 @@ mod tests {
             now += Duration::from_millis(1);
             assert_eq!(outbox.due(&troubled, &[task], now), [task], "{wait}");
         }
+    }
+
+    #[test]
+    fn what_leaves_after_a_narrowing_was_sent_is_sent_at_once() {
+        let (mut house, Task::Raise(id)) = house(1, false) else {
+            unreachable!()
+        };
+        let (mut outbox, now, task) = (Outbox::default(), Instant::now(), Task::Narrow(id));
+        let place = |n| Commitment::from_bytes([n; 32]);
+        house.targets.get_mut(&id).unwrap().leaving = vec![place(1)];
+        assert_eq!(outbox.due(&house, &[task], now), [task]);
+        assert_eq!(outbox.due(&house, &[task], now), []);
+        // Freed, and before anybody looked another place is let go.
+        let target = house.targets.get_mut(&id).unwrap();
+        (target.left, target.leaving) = (vec![place(1)], vec![place(2)]);
+        assert_eq!(outbox.due(&house, &[task], now), [task]);
     }
 
     #[test]
