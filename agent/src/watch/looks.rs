@@ -7,7 +7,6 @@ use std::{
     os::unix::ffi::OsStrExt as _,
     path::Path,
     sync::{Arc, PoisonError},
-    time::Instant,
 };
 
 use custody::id::TargetId;
@@ -59,37 +58,44 @@ pub(super) fn closely(context: &Context, held: &Held, round: &Round) {
         let checked = context.keeper.check(held.target(), &Progress::default());
         found = checked.unwrap_or_default();
     }
-    for one in &mut found {
-        let places = one.places.iter();
-        one.by = round.by(places.map(|place| Path::new(OsStr::from_bytes(place))));
-    }
+    name(&mut found, round);
     say(context, held, &found);
 }
 
-/// Glances at a root.
-pub(super) fn at_root(context: &Context, held: Vec<Arc<Held>>) {
+/// What was found of targets.
+pub(super) type AllFound = Vec<(Arc<Held>, Vec<Found>)>;
+
+/// Glances at a root; gives what is not as it was.
+pub(super) fn at_root(context: &Context, held: Vec<Arc<Held>>) -> AllFound {
     let may = |held: &Arc<Held>| may(context, held.target());
-    let held = held.into_iter().filter(may);
-    let held: Vec<_> = held.map(|held| Arc::new(fresh(context, &held))).collect();
-    let Some(first) = held.first() else { return };
+    let held: Vec<_> = held.into_iter().filter(may).collect();
+    let Some(first) = held.first() else {
+        return Vec::new();
+    };
+    let mut all = Vec::new();
     for (at, looked) in glance::root(&context.keeper, &first.root, &held) {
         match (looked, held.get(at)) {
-            (Ok(found), Some(held))
-                if !found.is_empty() && context.watch.patience(held.target(), Instant::now()) =>
-            {
-                say(context, held, &found);
-            }
+            (Ok(found), Some(held)) if !found.is_empty() => all.push((Arc::clone(held), found)),
             (Err(errno), Some(held)) => {
                 tracing::debug!(target = %held.target(), %errno, "cannot be glanced at");
             }
             _ => {}
         }
     }
+    all
+}
+
+/// Names who did what was found, where that was heard.
+pub(super) fn name(found: &mut [Found], round: &Round) {
+    for one in found {
+        let places = one.places.iter();
+        one.by = round.by(places.map(|place| Path::new(OsStr::from_bytes(place))));
+    }
 }
 
 /// Says what was found of a target, unless somebody of ours worked on it meanwhile, and has it
 /// raised again. What was said before and stands is already being raised, in the time that takes.
-fn say(context: &Context, held: &Held, found: &[Found]) {
+pub(super) fn say(context: &Context, held: &Held, found: &[Found]) {
     if found.is_empty() || !may(context, held.target()) {
         return;
     }

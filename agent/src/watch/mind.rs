@@ -19,7 +19,7 @@ use super::{
     clocks::Clock,
     ear::{self, Heard, Shared},
     held::{All, Held},
-    looks::{Marks, again, at_mounts, at_root, closely, may, set_marks},
+    looks::{AllFound, Marks, again, at_mounts, at_root, closely, may, name, say, set_marks},
     marks::Marked,
     rounds::Rounds,
 };
@@ -44,8 +44,8 @@ const HELD: usize = 1;
 
 /// What comes back from those who look.
 enum Back {
-    /// A root was glanced at.
-    Root(PathBuf),
+    /// A root was glanced at: what is not as it was there.
+    Root(PathBuf, AllFound),
     /// A target was looked at.
     Target(TargetId),
     /// The mounts were looked at: what can be reached again.
@@ -240,12 +240,33 @@ impl Mind {
             self.roots.insert(path.clone(), (Instant::now(), false));
             let (context, held, path) = (Arc::clone(&self.context), held.clone(), path.clone());
             self.send(move || {
-                at_root(&context, held);
-                Back::Root(path)
+                let found = at_root(&context, held);
+                Back::Root(path, found)
             });
         }
         self.mark();
         self.tell();
+    }
+
+    /// Has said what a glance found, with who did it where that was heard a moment before.
+    fn say(&self, found: AllFound) {
+        for (held, mut found) in found {
+            let target = held.target();
+            if self.targets.contains(&target)
+                || !self.context.watch.patience(target, Instant::now())
+            {
+                // It is being looked at closely, or was said often enough.
+                continue;
+            }
+            if let Some(round) = self.rounds.gathered(target) {
+                name(&mut found, round);
+            }
+            let context = Arc::clone(&self.context);
+            self.send(move || {
+                say(&context, &held, &found);
+                Back::Said
+            });
+        }
     }
 
     fn look_at_clock(&mut self) {
@@ -302,7 +323,10 @@ impl Mind {
 
     fn take_back(&mut self, back: Back) {
         match back {
-            Back::Root(path) => _ = self.roots.remove(&path),
+            Back::Root(path, found) => {
+                self.roots.remove(&path);
+                self.say(found);
+            }
             Back::Target(target) => _ = self.targets.remove(&target),
             Back::Said => {}
             Back::Marked(marked) => {

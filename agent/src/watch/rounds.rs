@@ -118,6 +118,11 @@ impl Rounds {
         gathering
     }
 
+    /// What gathers for a target.
+    pub fn gathered(&self, target: TargetId) -> Option<&Round> {
+        self.0.get(&target).map(|gathering| &gathering.round)
+    }
+
     /// When the next look is due.
     pub fn next(&self) -> Option<Instant> {
         self.0.values().filter_map(|gathering| gathering.due).min()
