@@ -179,7 +179,6 @@ async fn thirty_days_alone_are_held_checked_read_again_and_told_without_a_gap() 
     let capture = proto::v1::Capture {
         snapshot: snapshot.to_string(),
         target: target(1).to_string(),
-        ..proto::v1::Capture::default()
     };
     host.tasks(vec![
         freeze(&host, 1, 5, "alice"),

@@ -5,6 +5,7 @@
 use std::{
     ffi::OsStr,
     fs::File,
+    io::Write as _,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -28,6 +29,12 @@ pub fn command(wrapper: &[&OsStr], test: &str, place: &Path) -> Command {
         .args(["--exact", test, "--nocapture"])
         .env(PLACE, place);
     command
+}
+
+/// Says something to whoever started this process.
+pub fn say(text: &str) {
+    let mut out = std::io::stdout();
+    writeln!(out, "{text}").and_then(|()| out.flush()).unwrap();
 }
 
 /// Runs it to its end, which must come within `limit`; gives what it printed.
