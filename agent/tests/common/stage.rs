@@ -44,6 +44,16 @@ impl Running {
     }
 }
 
+impl Drop for Host {
+    fn drop(&mut self) {
+        // What is held stays held: without this the folder would outlive the test.
+        let _ = std::process::Command::new("chattr")
+            .args(["-R", "-f", "-i"])
+            .arg(self.base.path())
+            .status();
+    }
+}
+
 impl Host {
     pub async fn new() -> Self {
         let coordinator = Coordinator::start().await;
