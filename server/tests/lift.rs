@@ -246,7 +246,7 @@ async fn the_places_of_a_narrowing_are_opened_with_its_request_and_shown_to_who_
         .unwrap_err();
     assert_eq!(closed.code(), Code::InvalidArgument, "{closed:?}");
     coordinator
-        .say(&people.legal, body(), &[opening.clone()])
+        .say(&people.legal, body(), std::slice::from_ref(&opening))
         .await
         .unwrap();
     let opened = async |who: &Human| {
