@@ -198,9 +198,7 @@ fn open(
         guest,
         underway: Underways::default(),
         watch: Watch::open(&place.holds(), boot),
-        fixity: Arc::new(
-            Fixity::open(&place.0, config.second_copies.clone()).map_err(own)?,
-        ),
+        fixity: Arc::new(Fixity::open(&place.0, config.second_copies.clone()).map_err(own)?),
         place: place.clone(),
     })
 }

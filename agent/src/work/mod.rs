@@ -19,12 +19,7 @@ mod snapshot;
 pub mod underway;
 
 use std::{
-    collections::HashMap,
-    io,
-    os::unix::ffi::OsStrExt as _,
-    path::Path,
-    sync::Arc,
-    time::Duration,
+    collections::HashMap, io, os::unix::ffi::OsStrExt as _, path::Path, sync::Arc, time::Duration,
 };
 
 use proto::v1::{Task, task::Task as Wire};

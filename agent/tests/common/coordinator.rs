@@ -216,7 +216,9 @@ impl Coordinator {
 
     fn checkpoint(&self) -> Vec<u8> {
         let (size, other) = self.get(|script| {
-            let size = script.log_size.unwrap_or(script.statements.len() as u64 + 1);
+            let size = script
+                .log_size
+                .unwrap_or(script.statements.len() as u64 + 1);
             (size, script.other_log)
         });
         let checkpoint = Checkpoint {

@@ -89,7 +89,15 @@ mod tests {
     fn hours_are_read_as_people_write_them() {
         assert_eq!(super::hours("22:00-06:00"), Some((1320, 360)));
         assert_eq!(super::hours("0:05 - 9:30"), Some((5, 570)));
-        for text in ["22-6", "24:00-6:00", "1:60-2:00", "6:00-6:00", "+1:00-2:00", "", "1:00"] {
+        for text in [
+            "22-6",
+            "24:00-6:00",
+            "1:60-2:00",
+            "6:00-6:00",
+            "+1:00-2:00",
+            "",
+            "1:00",
+        ] {
             assert_eq!(super::hours(text), None, "{text}");
         }
     }

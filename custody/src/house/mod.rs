@@ -35,7 +35,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     commit::Commitment,
     digest::Digest,
-    id::{AgentId, ClaimId, ClearanceId, HoldId, OrderId, PersonId, ReleaseId, RequestId, SnapshotId, TargetId},
+    id::{
+        AgentId, ClaimId, ClearanceId, HoldId, OrderId, PersonId, ReleaseId, RequestId, SnapshotId,
+        TargetId,
+    },
     sign::PublicKey,
 };
 

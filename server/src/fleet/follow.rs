@@ -285,10 +285,7 @@ impl Stream {
                     .take(self.session.agent, underway, Instant::now());
                 Ok(())
             }
-            Some(
-                from_agent::Message::Beat(_) | from_agent::Message::Hello(_),
-            )
-            | None => Ok(()),
+            Some(from_agent::Message::Beat(_) | from_agent::Message::Hello(_)) | None => Ok(()),
         }
     }
 

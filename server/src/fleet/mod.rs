@@ -12,8 +12,8 @@ pub mod wake;
 
 mod ask;
 mod follow;
-mod limits;
 mod gate;
+mod limits;
 mod outbox;
 mod session;
 pub mod underway;
