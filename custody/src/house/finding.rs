@@ -25,7 +25,7 @@ pub enum FindingKind {
     Unmounted,
     /// Something was mounted over what is held.
     MountedOver,
-    /// A snapshot that keeps what is held was removed or made writable.
+    /// A snapshot that keeps what is held was removed.
     SnapshotGone,
     /// What is held cannot be read from its disk.
     Unreadable,
