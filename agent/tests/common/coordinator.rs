@@ -374,13 +374,15 @@ impl Fleet for Coordinator {
                 let _ = send.send(down(Down::Locate(locate))).await;
             }
             let mut taken = 0;
-            let (later, pushing) = (this.clone(), send.clone());
+            // Weak, so that the stream ends when the one below does.
+            let (later, pushing) = (this.clone(), send.downgrade());
             tokio::spawn(async move {
-                while !pushing.is_closed() {
+                while let Some(pushing) = pushing.upgrade() {
                     let tasks = std::mem::take(&mut later.script.lock().unwrap().later);
                     for task in tasks {
                         let _ = pushing.send(down(Down::Task(task))).await;
                     }
+                    drop(pushing);
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             });
