@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, dead_code)]
 
 pub mod story;
+pub mod upkeep;
 pub mod votes;
 
 use std::{fs, path::Path};

@@ -5,7 +5,6 @@ use custody::{
     digest::Digest,
     house::{
         act::{Act, Rows},
-        finding::FindingKind,
         hold::Target,
         order::{Copies, NewOrder},
         person::Role,
@@ -15,17 +14,17 @@ use custody::{
     },
     id::{AgentId, ClaimId, HoldId, ItemId, OrderId, ReleaseId, SnapshotId, SubjectId, TargetId},
     statement::{
-        AgentCertified, AgentRetire, Approve, Body, ClaimFile, ClaimItem, Finding,
-        HoldAcknowledged, HoldLowered, HoldPlace, HoldProof, HoldRaised, ListImport, OrderExtend,
-        OrderNarrow, OrderWithdraw, PersonRetire, Reject, ReleaseDelivered, ReleasePacked,
-        ReleaseSpooled, SnapshotReceived, SnapshotSealed, SnapshotTake, SnapshotWish, Trouble,
+        AgentCertified, AgentRetire, Approve, Body, ClaimFile, ClaimItem, HoldAcknowledged,
+        HoldLowered, HoldPlace, HoldProof, HoldRaised, ListImport, OrderExtend, OrderNarrow,
+        OrderWithdraw, PersonRetire, Reject, ReleaseDelivered, ReleasePacked, ReleaseSpooled,
+        SnapshotReceived, SnapshotSealed, SnapshotTake, SnapshotWish, Trouble,
     },
     time::{Span, Time},
 };
 use server::clock;
 
 pub use super::votes::{approve, ask, erase, matched, withdraw};
-use super::{House, Person, Robot, opening, plain, random, rule, under, with};
+use super::{House, Person, Robot, opening, plain, random, rule, under, upkeep, with};
 
 /// What is planted wherever a person's words go in; it must never come out.
 pub const CANARIES: [&str; 2] = ["CANARY", "decafbaddecafbaddecafbaddecafbad"];
@@ -131,7 +130,7 @@ pub async fn place(house: &House, cast: &Cast, order: OrderId, item: ItemId) -> 
     (hold, target)
 }
 
-async fn reports(house: &House, robot: &mut Robot, body: Body) {
+pub async fn reports(house: &House, robot: &mut Robot, body: Body) {
     let recorded = house.submit(plain(robot.says(body))).await.unwrap();
     assert_eq!(recorded.void, None);
 }
@@ -239,17 +238,7 @@ pub async fn whole(house: &House) -> Cast {
     let (_, target) = place(house, &cast, order, item).await;
     raise(house, &mut cast.robot, target).await;
     let shot = snapshot(house, &mut cast, target).await;
-    let finding = Finding {
-        what: FindingKind::Appeared,
-        target: Some(target),
-        count: 1,
-        evidence: vec![],
-        entry: None,
-        places: Vec::new(),
-        by: None,
-        noticed: None,
-    };
-    reports(house, &mut cast.robot, Body::Finding(finding)).await;
+    upkeep::goes_on(house, &mut cast, target, shot).await;
     release(house, &mut cast, shot).await;
     lift(house, &mut cast, target).await;
     leave(house, &cast).await;
