@@ -119,7 +119,8 @@ impl Sum {
     }
 
     fn is_hostile(&self) -> bool {
-        self.raised > 50 && self.unproved > 2 && self.odd > 20 && self.acts > 2_000
+        // How often a writer is met just then is chance; that force was noticed is not.
+        self.raised > 50 && self.unproved + self.found > 10 && self.odd > 20 && self.acts > 2_000
     }
 }
 
