@@ -119,8 +119,7 @@ impl Sum {
     }
 
     fn is_hostile(&self) -> bool {
-        // How often a writer is met just then is chance; that force was noticed is not.
-        self.raised > 50 && self.unproved + self.found > 10 && self.odd > 20 && self.acts > 2_000
+        self.raised > 50 && self.unproved > 2 && self.odd > 20 && self.acts > 2_000
     }
 }
 
@@ -148,6 +147,9 @@ struct Round {
     contents: Arc<Contents>,
     /// Files that somebody else had made immutable.
     theirs: Vec<File>,
+    /// A file that a writer has open, and keeps so over the first raising: that one is met in
+    /// some rounds must not hang on chance.
+    open: Option<File>,
     state: PathBuf,
 }
 
@@ -189,6 +191,7 @@ impl Round {
             base,
             contents: Arc::default(),
             theirs: Vec::new(),
+            open: None,
             state: state.to_owned(),
         };
         fs::create_dir_all(&round.data).unwrap();
@@ -198,6 +201,12 @@ impl Round {
         }
         round.contents.note(b"");
         round.plant();
+        if seed.is_multiple_of(4) {
+            round.contents.note(b"open");
+            let path = round.data.join("still open");
+            fs::write(&path, "open").unwrap();
+            round.open = File::options().append(true).open(path).ok();
+        }
         round
     }
 
@@ -290,6 +299,7 @@ impl Round {
                 Ok(proof) if proof.holds() => sum.proved += 1,
                 _ => sum.unproved += 1,
             }
+            self.open = None;
             let found = keeper.check(target(1), &on());
             sum.found += found.map_or(1, |found| found.len() as u64);
             let rows = captured(&keeper, 1);
