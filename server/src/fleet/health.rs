@@ -8,12 +8,10 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::PathBuf,
     sync::{PoisonError, RwLock},
 };
 
-use anyhow::Context as _;
 use custody::{
     id::{AgentId, TargetId},
     time::Time,
@@ -21,6 +19,7 @@ use custody::{
 use proto::v1;
 use serde::{Deserialize, Serialize};
 
+use super::kept;
 use crate::{config::Data, files};
 
 /// Disks that one agent may have.
@@ -132,25 +131,10 @@ pub struct Healths {
 impl Healths {
     /// Reads what was kept. A file that cannot be read is left out: its agent will say it again.
     pub fn open(data: &Data) -> anyhow::Result<Self> {
-        let folder = data.0.join("inventory");
-        files::folder(&folder, 0o700)
-            .with_context(|| format!("cannot make {}", folder.display()))?;
-        let mut agents = BTreeMap::new();
-        for file in fs::read_dir(&folder)? {
-            let path = file?.path();
-            let name = path.file_name().and_then(|name| name.to_str());
-            let id = name.and_then(|name| name.strip_suffix(".health"));
-            let Some(agent) = id.and_then(|id| id.parse().ok()) else {
-                continue;
-            };
-            match serde_json::from_slice(&fs::read(&path)?) {
-                Ok(health) => drop(agents.insert(agent, health)),
-                Err(error) => tracing::warn!(%agent, %error, "its health cannot be read"),
-            }
-        }
+        let folder = kept::folder(data)?;
         Ok(Self {
+            agents: RwLock::new(kept::read(&folder, ".health")?),
             folder,
-            agents: RwLock::new(agents),
         })
     }
 

@@ -5,16 +5,15 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::PathBuf,
     sync::{PoisonError, RwLock},
 };
 
-use anyhow::Context as _;
 use custody::{house::scope, id::AgentId};
 use proto::v1::RootInfo;
 use serde::{Deserialize, Serialize};
 
+use super::kept;
 use crate::{config::Data, files};
 
 /// The word that stands for the account's name in a template.
@@ -111,25 +110,10 @@ pub struct Inventory {
 impl Inventory {
     /// Reads it. A file that cannot be read is left out: its agent will say it again.
     pub fn open(data: &Data) -> anyhow::Result<Self> {
-        let folder = data.0.join("inventory");
-        files::folder(&folder, 0o700)
-            .with_context(|| format!("cannot make {}", folder.display()))?;
-        let mut agents = BTreeMap::new();
-        for file in fs::read_dir(&folder)? {
-            let path = file?.path();
-            let name = path.file_name().and_then(|name| name.to_str());
-            let id = name.and_then(|name| name.strip_suffix(".json"));
-            let Some(agent) = id.and_then(|id| id.parse().ok()) else {
-                continue;
-            };
-            match serde_json::from_slice(&fs::read(&path)?) {
-                Ok(known) => drop(agents.insert(agent, known)),
-                Err(error) => tracing::warn!(%agent, %error, "its inventory cannot be read"),
-            }
-        }
+        let folder = kept::folder(data)?;
         Ok(Self {
+            agents: RwLock::new(kept::read(&folder, ".json")?),
             folder,
-            agents: RwLock::new(agents),
         })
     }
 

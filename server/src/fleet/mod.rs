@@ -13,6 +13,7 @@ pub mod wake;
 mod ask;
 mod follow;
 mod gate;
+mod kept;
 mod limits;
 mod outbox;
 mod session;
